@@ -1,0 +1,1 @@
+//! HTTP both ways over hyper: accept, limits, drain, client pool, bodies.

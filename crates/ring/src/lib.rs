@@ -1,0 +1,1 @@
+//! Who owns a digest: weighted rendezvous hashing. Pure.

@@ -1,0 +1,1 @@
+//! What a peer does next: the swarm's state machine, without sockets, clock or disk.

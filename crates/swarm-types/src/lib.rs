@@ -1,0 +1,1 @@
+//! Nouns of the swarm: piece layout, bitfield, metainfo, peer. Pure.

@@ -1,0 +1,1 @@
+//! The tokio driver of the swarm protocol: connections, disk work, readers.

@@ -1,0 +1,1 @@
+//! shoal-agent: the OCI mirror and swarm peer on every machine.

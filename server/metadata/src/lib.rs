@@ -1,0 +1,1 @@
+//! What the cluster remembers: tags, manifests, repository links, referrers.

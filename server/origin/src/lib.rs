@@ -1,0 +1,1 @@
+//! Role origin: owns blobs and seeds them.

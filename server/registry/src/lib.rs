@@ -1,0 +1,1 @@
+//! Role registry: the OCI distribution API.

@@ -1,0 +1,1 @@
+//! shoal-server: the cluster side in one process.

@@ -1,0 +1,1 @@
+//! Role tags: reference to digest.

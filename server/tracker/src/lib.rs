@@ -1,0 +1,1 @@
+//! Role tracker: introduces peers.
