@@ -231,7 +231,8 @@ mod tests {
             ("md5:d41d8cd98f00b204e9800998ecf8427e", ParseDigestError::Algorithm),
             ("sha256:baddigeststring", ParseDigestError::Length),
             ("sha256:E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", ParseDigestError::Hex),
-            ("sha256:../0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855/", ParseDigestError::Hex),
+            ("sha256:../../../../../../../../../../../../../../../../../../../etc/passwd", ParseDigestError::Length),
+            (&format!("sha256:{}", "../".repeat(21) + "."), ParseDigestError::Hex),
         ] {
             assert_eq!(text.parse::<Digest>(), Err(why), "{text}");
         }

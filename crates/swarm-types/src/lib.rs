@@ -1,1 +1,15 @@
-//! Nouns of the swarm: piece layout, bitfield, metainfo, peer. Pure.
+//! Nouns of the swarm. Pure: no disk, no network, no clock.
+//!
+//! A blob is cut into pieces of one length (the last may be shorter). Each piece has a digest of its own, so that a peer can
+//! check and pass on a piece before it has the rest. The list of piece digests with the blob's size is the *metainfo*; an origin
+//! makes it in the same pass over the bytes that checks the blob's own digest, and vouches for it.
+
+pub mod bitfield;
+pub mod layout;
+pub mod metainfo;
+pub mod peer;
+
+pub use bitfield::Bitfield;
+pub use layout::{Layout, PieceIndex, PieceLength};
+pub use metainfo::{DecodeMetainfoError, Metainfo, PieceDigest, PieceDigester};
+pub use peer::{PeerId, PeerInfo};
