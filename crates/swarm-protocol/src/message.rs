@@ -1,0 +1,123 @@
+//! What peers say to one another on a connection, after the handshake.
+//!
+//! One connection carries every blob that two peers share. Each side numbers its channels itself: [`Message::Join`] binds the
+//! *sender's* number to a digest, and later messages of that sender carry the number instead of the digest. There is no interest,
+//! no choking and no rate negotiation: the fleet belongs to one operator, and requests alone say what is wanted.
+
+use bytes::Bytes;
+use shoal_oci::Digest;
+use shoal_swarm_types::{Bitfield, PieceIndex};
+
+/// Which pieces the sender of a [`Message::Join`] has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pieces {
+    /// None, or it does not know the blob's size yet.
+    Nothing,
+    /// Every one.
+    All,
+    /// A bitfield in wire form. Its length can be checked only by a peer that knows the blob's size, so it stays raw here.
+    Some(Bytes),
+}
+
+impl Pieces {
+    /// The shortest form of a bitfield.
+    pub fn of(field: &Bitfield) -> Self {
+        match (field.is_full(), field.count()) {
+            (true, _) => Self::All,
+            (false, 0) => Self::Nothing,
+            (false, _) => Self::Some(Bytes::copy_from_slice(field.as_bytes())),
+        }
+    }
+
+    /// The bitfield for a blob of `count` pieces; `None` when it does not fit.
+    pub fn to_bitfield(&self, count: u32) -> Option<Bitfield> {
+        match self {
+            Self::Nothing => Some(Bitfield::empty(count)),
+            Self::All => Some(Bitfield::full(count)),
+            Self::Some(bytes) => Bitfield::from_bytes(bytes, count),
+        }
+    }
+}
+
+/// One message. `swarm` is always the sender's channel number, except in [`Message::Decline`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Nothing to say, still here.
+    KeepAlive,
+    /// The sender takes part in the swarm of `digest` and calls it `swarm` from now on.
+    Join {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The blob.
+        digest: Digest,
+        /// Whether the sender is an owner: it answers [`Message::RequestAny`].
+        owner: bool,
+        /// What the sender has.
+        pieces: Pieces,
+    },
+    /// The sender does not take part in a swarm that the receiver joined; `swarm` is the *receiver's* channel number.
+    Decline {
+        /// The receiver's channel number.
+        swarm: u32,
+    },
+    /// The sender takes part no longer; everything asked for on the channel is void, both ways.
+    Leave {
+        /// The sender's channel number.
+        swarm: u32,
+    },
+    /// The sender has got a piece.
+    Have {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The piece.
+        index: PieceIndex,
+        /// Bytes waiting in the sender's upload queue, for everybody: its load.
+        queue: u32,
+    },
+    /// Please send this piece.
+    Request {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The piece.
+        index: PieceIndex,
+        /// Whether a reader waits for it: served before the background.
+        urgent: bool,
+    },
+    /// To an owner: please send any piece that I lack. Answered, when its turn comes, by [`Message::Assign`] and then the piece.
+    RequestAny {
+        /// The sender's channel number.
+        swarm: u32,
+    },
+    /// From an owner: this is the piece that answers your oldest [`Message::RequestAny`]; it follows soon, ask nobody else for it.
+    Assign {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The piece.
+        index: PieceIndex,
+    },
+    /// A piece, as requested or assigned.
+    Piece {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The piece.
+        index: PieceIndex,
+        /// Bytes still waiting in the sender's upload queue, for everybody: its load.
+        queue: u32,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// The sender will not send this piece: ask somebody else, or again later.
+    Reject {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The piece.
+        index: PieceIndex,
+    },
+    /// The sender no longer wants a piece that it requested or was assigned.
+    Cancel {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The piece.
+        index: PieceIndex,
+    },
+}
