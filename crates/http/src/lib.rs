@@ -1,1 +1,39 @@
-//! HTTP both ways over hyper: accept, limits, drain, client pool, bodies.
+//! HTTP/1.1 both ways over hyper: listeners that survive bad clients, and a client that survives bad servers.
+//!
+//! Goals: one accept loop with limits, timeouts and drain for every listener of the house; bodies that can be *cut*, so that a
+//! client never mistakes half a blob for a whole one; a pooled client whose every wait has an end. Non-goals: routing (each room
+//! matches its own paths), content encoding (it would break digests, ranges and lengths), HTTP/2.
+//! Rooms see the types of the `http` crate with our [`Body`]; hyper itself does not leave this crate.
+
+pub mod body;
+pub mod client;
+mod connection;
+pub mod json;
+pub mod probes;
+pub mod query;
+pub mod server;
+pub mod shutdown;
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+
+pub use body::{Body, BodyError, BodySender, Closed};
+pub use client::{Client, ClientError, ClientOptions, Idempotent};
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+pub use probes::ProbeHandler;
+pub use server::{Limits, Listener};
+pub use shutdown::Shutdown;
+
+/// A request as handlers receive it and as clients send it.
+pub type Request = http::Request<Body>;
+/// A response as handlers give it and as clients receive it.
+pub type Response = http::Response<Body>;
+
+/// Answers the requests of a listener.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request. `peer` is the other end of the TCP connection. The future is dropped when the client goes away;
+    /// work that must go on is spawned.
+    async fn handle(&self, request: Request, peer: SocketAddr) -> Response;
+}

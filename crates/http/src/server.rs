@@ -1,0 +1,210 @@
+//! The accept loop: takes connections within limits, outlives accept errors, drains on shutdown.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_telemetry::HttpMetrics;
+use shoal_telemetry::rooms::http::ListenerMetrics;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::connection::{self, Connection};
+use crate::{Handler, Shutdown};
+
+/// What a listener allows its clients.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections; more wait in the kernel's backlog.
+    pub connections_max: usize,
+    /// From the first byte of a request to the end of its header.
+    pub header_timeout: Duration,
+    /// Size of a request's header in bytes; more is answered with 431.
+    pub header_len_max: usize,
+    /// How long a connection may stay open without a request.
+    pub idle_timeout: Duration,
+    /// How long a client may leave our answer unread before the connection is cut.
+    pub stall_timeout: Duration,
+    /// How long requests under way may take after shutdown.
+    pub drain_timeout: Duration,
+    /// Bytes that one connection holds in memory in each direction, besides the chunk in hand. At least 8 KiB.
+    pub buffer_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // containerd opens one connection per chunk and docker one per request; a node with 100 pulls stays far below.
+            connections_max: 4096,
+            // A header is one packet; ten seconds allow for two retransmissions on a bad link.
+            header_timeout: Duration::from_secs(10),
+            // Tokens of large identity providers reach 16 KiB; nginx and Go stop at 32 KiB and 1 MiB.
+            header_len_max: 32 * 1024,
+            // Clients keep connections for 60 to 90 seconds (Go: 90); ours closes last, which avoids the race on reuse.
+            idle_timeout: Duration::from_secs(120),
+            // containerd stops reading while it unpacks, and gives a pull up after five minutes itself.
+            stall_timeout: Duration::from_secs(300),
+            // Kubernetes and systemd kill after 30 and 90 seconds.
+            drain_timeout: Duration::from_secs(25),
+            // Enough to keep 10 Gbit/s busy on a LAN with 0.2 ms round trips.
+            buffer_max: 256 * 1024,
+        }
+    }
+}
+
+/// Properties of the listening socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SocketOptions {
+    /// `SO_SNDBUF` of every connection in bytes, `None` for the kernel's own tuning. A small one bounds what is written ahead of
+    /// a client that reads a little of an open-ended range and hangs up (containerd's parallel fetch).
+    pub send_buffer: Option<u32>,
+}
+
+/// A bound port.
+#[derive(Debug)]
+pub struct Listener {
+    inner: TcpListener,
+    local_addr: SocketAddr,
+    metrics: ListenerMetrics,
+}
+
+/// How many connections may wait for us in the kernel. The usual `net.core.somaxconn` is 4096, which caps it anyway.
+const BACKLOG: u32 = 4096;
+
+/// First and longest pause after a failed accept. File descriptors come back when connections end, so we ask again soon.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+impl Listener {
+    /// Takes the port; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// What the system says, for example that the port is in use.
+    pub async fn bind(addr: SocketAddr) -> io::Result<Self> {
+        Self::bind_with(addr, SocketOptions::default()).await
+    }
+
+    /// As [`Self::bind`], with socket options.
+    ///
+    /// # Errors
+    /// What the system says.
+    #[expect(
+        clippy::unused_async,
+        reason = "tokio's sockets need the runtime, and a later version may resolve names"
+    )]
+    pub async fn bind_with(addr: SocketAddr, options: SocketOptions) -> io::Result<Self> {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restarted program takes its port back although old connections linger.
+        socket.set_reuseaddr(true)?;
+        if let Some(bytes) = options.send_buffer {
+            // Accepted sockets inherit it.
+            socket.set_send_buffer_size(bytes)?;
+        }
+        socket.bind(addr)?;
+        let inner = socket.listen(BACKLOG)?;
+        let local_addr = inner.local_addr()?;
+        Ok(Self { inner, local_addr, metrics: HttpMetrics::default().listener("detached") })
+    }
+
+    /// Counts connections in `metrics`.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: ListenerMetrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// The address that was bound, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves until `shutdown`, then closes the port, lets requests under way finish for at most `limits.drain_timeout`, cuts the
+    /// rest, and returns.
+    pub async fn serve(self, handler: Arc<dyn Handler>, limits: Limits, shutdown: Shutdown) {
+        let Self { inner, local_addr, metrics } = self;
+        let slots = Arc::new(Semaphore::new(limits.connections_max));
+        let drain_timeout = limits.drain_timeout;
+        let limits = Arc::new(limits);
+        let mut tasks = JoinSet::new();
+        while let Some((stream, peer)) = next(&inner, &slots, &shutdown, &metrics).await {
+            while tasks.try_join_next().is_some() {}
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+            let connection = Connection {
+                stream,
+                peer,
+                handler: Arc::clone(&handler),
+                limits: Arc::clone(&limits),
+                shutdown: shutdown.clone(),
+            };
+            let open = OpenConnection::new(&metrics);
+            tasks.spawn(async move {
+                connection::serve(connection).await;
+                drop((slot, open));
+            });
+        }
+        drop(inner);
+        if tokio::time::timeout(drain_timeout, async { while tasks.join_next().await.is_some() {} })
+            .await
+            .is_err()
+        {
+            tracing::warn!(%local_addr, connections = tasks.len(), "requests did not finish in time; their connections are cut");
+            tasks.shutdown().await;
+        }
+    }
+}
+
+/// The next connection when there is a slot for it; `None` on shutdown.
+async fn next(
+    listener: &TcpListener,
+    slots: &Semaphore,
+    shutdown: &Shutdown,
+    metrics: &ListenerMetrics,
+) -> Option<(TcpStream, SocketAddr)> {
+    let mut pause = ACCEPT_PAUSE_MIN;
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.wait() => return None,
+            // The caller takes a slot for the connection; nobody else does in between.
+            accepted = async { drop(slots.acquire().await); listener.accept().await } => accepted,
+        };
+        let error = match accepted {
+            Ok(accepted) => return Some(accepted),
+            Err(error) => error,
+        };
+        metrics.accept_errors.inc();
+        if is_of_one_connection(&error) {
+            continue;
+        }
+        tracing::warn!(%error, "cannot take connections; trying again in {pause:?}");
+        tokio::select! {
+            () = shutdown.wait() => return None,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE_MAX),
+        }
+    }
+}
+
+/// Whether the error concerns a connection that died in the backlog rather than the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// Counts a connection while it lives.
+struct OpenConnection(ListenerMetrics);
+
+impl OpenConnection {
+    fn new(metrics: &ListenerMetrics) -> Self {
+        metrics.connections.inc();
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}
