@@ -11,5 +11,5 @@ pub mod peer;
 
 pub use bitfield::Bitfield;
 pub use layout::{Layout, PieceIndex, PieceLength};
-pub use metainfo::{DecodeMetainfoError, Metainfo, PieceDigest, PieceDigester};
+pub use metainfo::{DecodeMetainfoError, Metainfo, MetainfoHead, PieceDigest, PieceDigester};
 pub use peer::{PeerId, PeerInfo};

@@ -47,6 +47,33 @@ pub enum DecodeMetainfoError {
 
 const MAGIC: &[u8; 8] = b"shoalmi\x01";
 
+/// What the first bytes of an encoded metainfo say, without the piece digests: enough to tell whether a file can be the blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetainfoHead {
+    /// The blob's digest.
+    pub digest: Digest,
+    /// How the blob is cut.
+    pub layout: Layout,
+    /// Length in bytes of the whole encoded metainfo.
+    pub encoded_len: u64,
+}
+
+impl MetainfoHead {
+    /// No head is longer than this: magic, length byte, digest text (sha512), size, piece length.
+    pub const LEN_MAX: usize = 8 + 1 + 7 + 128 + 8 + 4;
+
+    /// Reads the head of [`Metainfo::encode`]'s form; what follows the head is not looked at.
+    ///
+    /// # Errors
+    /// [`DecodeMetainfoError`] says which part is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeMetainfoError> {
+        let mut rest = bytes;
+        let (digest, layout) = take_head(&mut rest)?;
+        let head_len = (bytes.len() - rest.len()) as u64;
+        Ok(Self { digest, layout, encoded_len: head_len + 32 * (1 + u64::from(layout.piece_count())) })
+    }
+}
+
 impl Metainfo {
     /// The metainfo of a blob from its piece digests in order; `None` unless there is one for each piece.
     pub fn new(digest: Digest, size: u64, pieces: Vec<PieceDigest>) -> Option<Self> {
@@ -115,17 +142,8 @@ impl Metainfo {
     /// # Errors
     /// [`DecodeMetainfoError`] says which part is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeMetainfoError> {
-        let mut rest = bytes.strip_prefix(MAGIC).ok_or(DecodeMetainfoError::Format)?;
-        let name_len = take(&mut rest, 1)?[0];
-        let name = std::str::from_utf8(take(&mut rest, usize::from(name_len))?)
-            .map_err(|_| DecodeMetainfoError::Field("digest"))?;
-        let digest = name.parse().map_err(|_| DecodeMetainfoError::Field("digest"))?;
-        let size = u64::from_be_bytes(array(take(&mut rest, 8)?));
-        let piece_length = PieceLength::new(u32::from_be_bytes(array(take(&mut rest, 4)?)));
-        let layout = Layout::for_size(size);
-        if piece_length != Some(layout.piece_length) {
-            return Err(DecodeMetainfoError::Field("piece length"));
-        }
+        let mut rest = bytes;
+        let (digest, layout) = take_head(&mut rest)?;
         let root = PieceDigest(array(take(&mut rest, 32)?));
         if rest.len() as u64 != u64::from(layout.piece_count()) * 32 {
             return Err(DecodeMetainfoError::Length);
@@ -136,6 +154,21 @@ impl Metainfo {
         }
         Ok(Self { digest, layout, pieces: pieces.into(), root })
     }
+}
+
+fn take_head(rest: &mut &[u8]) -> Result<(Digest, Layout), DecodeMetainfoError> {
+    *rest = rest.strip_prefix(MAGIC).ok_or(DecodeMetainfoError::Format)?;
+    let name_len = take(rest, 1)?[0];
+    let name = std::str::from_utf8(take(rest, usize::from(name_len))?)
+        .map_err(|_| DecodeMetainfoError::Field("digest"))?;
+    let digest = name.parse().map_err(|_| DecodeMetainfoError::Field("digest"))?;
+    let size = u64::from_be_bytes(array(take(rest, 8)?));
+    let piece_length = PieceLength::new(u32::from_be_bytes(array(take(rest, 4)?)));
+    let layout = Layout::for_size(size);
+    if piece_length != Some(layout.piece_length) {
+        return Err(DecodeMetainfoError::Field("piece length"));
+    }
+    Ok((digest, layout))
 }
 
 fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], DecodeMetainfoError> {
@@ -261,8 +294,9 @@ impl PieceDigester {
     fn double(&mut self) {
         debug_assert!(self.pieces.len().is_multiple_of(2));
         let pairs = self.pieces.chunks_exact(2);
-        self.pieces =
-            pairs.map(|pair| PieceDigest(merge_subtrees_non_root(&pair[0].0, &pair[1].0, Mode::Hash))).collect();
+        self.pieces = pairs
+            .map(|pair| PieceDigest(merge_subtrees_non_root(&pair[0].0, &pair[1].0, Mode::Hash)))
+            .collect();
         // Doubling below the maximum gives a valid length; at the maximum it is never asked for.
         self.piece_length = PieceLength::new(self.piece_length.get() * 2).unwrap_or(PieceLength::MAX);
     }
@@ -342,6 +376,9 @@ mod tests {
         let metainfo = Metainfo::of(Digest::sha256(b"any"), &content(200_000));
         let bytes = metainfo.encode();
         assert_eq!(Metainfo::decode(&bytes), Ok(metainfo.clone()));
+        let head = MetainfoHead::decode(&bytes[..MetainfoHead::LEN_MAX]).unwrap();
+        assert_eq!((head.digest, head.layout), (*metainfo.digest(), *metainfo.layout()));
+        assert_eq!(head.encoded_len, bytes.len() as u64);
         assert_eq!(Metainfo::decode(b"{}"), Err(DecodeMetainfoError::Format));
         assert_eq!(Metainfo::decode(&bytes[..bytes.len() - 1]), Err(DecodeMetainfoError::Length));
         for at in 0..bytes.len() {
