@@ -1,4 +1,13 @@
 //! shoal-agent: the OCI mirror and swarm peer on every machine.
+//!
+//! Two faces of one process. The *mirror* speaks the OCI distribution API to the runtimes of this machine; the *peer* exchanges pieces
+//! with other agents and the origins. Between them lies one seam, [`fetch`]: digest → verified bytes.
 
+pub mod announcer;
+pub mod fetch;
+pub mod manifest_cache;
+pub mod mirror;
 pub mod namespace;
 pub mod references;
+pub mod resolve;
+pub mod web_seed;

@@ -82,12 +82,7 @@ impl References {
     /// # Errors
     /// When the file cannot be written; the caller may go on, having lost only the memory.
     pub fn put(&self, repository: &Repository, reference: &Reference, resolved: &Resolved) -> io::Result<()> {
-        let path = self.path(repository, reference);
-        let aside = path.with_extension(format!("{:016x}.tmp", unique()));
-        fs::write(&aside, serde_json::to_vec(resolved)?)?;
-        fs::rename(&aside, &path).inspect_err(|_| {
-            let _ = fs::remove_file(&aside);
-        })
+        write_aside(&self.path(repository, reference), &serde_json::to_vec(resolved)?)
     }
 
     /// Forgets a reference that the server no longer has.
@@ -101,6 +96,14 @@ impl References {
     }
 }
 
+/// Writes a file so that readers see all of it or none.
+pub(crate) fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let aside = path.with_extension(format!("{:016x}.tmp", unique()));
+    fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, path)).inspect_err(|_| {
+        let _ = fs::remove_file(&aside);
+    })
+}
+
 /// A number that no other write of this process uses.
 fn unique() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,7 +112,7 @@ fn unique() -> u64 {
 }
 
 /// Removes leftovers of interrupted writes, and the oldest files beyond `keep`.
-fn trim(directory: &Path, keep: usize) -> io::Result<()> {
+pub(crate) fn trim(directory: &Path, keep: usize) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

@@ -1,0 +1,107 @@
+//! Lists (tags, referrers, catalog): asked of the server and passed on. They change at any moment, so nothing is cached.
+
+use std::time::Duration;
+
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK};
+use http::{HeaderName, Method, StatusCode};
+use shoal_http::{Body, Request, Response};
+use shoal_oci::{ErrorCode, Host, OciError, Query, Repository, Route};
+use shoal_telemetry::rooms::mirror::{AnswerSource, RequestKind};
+
+use super::Rooms;
+
+/// For one list. A list is one indexed query on the server.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest list that is passed on: referrers pages are cut at 4 MiB by registries, tag pages are far smaller.
+const LIST_LEN_MAX: usize = 8 * 1024 * 1024;
+
+/// Headers of the server's answer that a client needs.
+const PASSED_ON: [HeaderName; 3] = [CONTENT_TYPE, LINK, HeaderName::from_static("oci-filters-applied")];
+
+/// Asks the server for a list under each name that may be meant, and passes on the first that exists.
+pub(super) async fn serve(
+    rooms: &Rooms,
+    request: &Request,
+    query: &Query,
+    host: Option<&Host>,
+    route: &Route,
+) -> Result<Response, OciError> {
+    let paths: Vec<String> = match route.repository() {
+        None => vec![route.to_path()],
+        Some(repository) => {
+            let candidates = rooms.resolver.candidates(host, repository);
+            candidates.into_iter().filter_map(|candidate| renamed(route, candidate)).collect()
+        }
+    };
+    let mut last = OciError::new(ErrorCode::NameUnknown, "this mirror does not answer for that registry");
+    for path in paths {
+        match ask(rooms, request, query, &path).await {
+            Ok(response) => {
+                rooms.metrics.request(RequestKind::Other, AnswerSource::Server);
+                return Ok(response);
+            }
+            Err(error) => last = error,
+        }
+    }
+    rooms.metrics.request(RequestKind::Other, AnswerSource::Miss);
+    Err(last)
+}
+
+/// Path of the same list of another repository.
+fn renamed(route: &Route, repository: Repository) -> Option<String> {
+    match route {
+        Route::Tags { .. } => Some(Route::Tags { repository }.to_path()),
+        Route::Referrers { subject, .. } => Some(Route::Referrers { repository, subject: *subject }.to_path()),
+        _ => None,
+    }
+}
+
+async fn ask(rooms: &Rooms, request: &Request, query: &Query, path: &str) -> Result<Response, OciError> {
+    let unreachable = |why: String| OciError::new(ErrorCode::NameUnknown, format!("the server cannot be asked: {why}"));
+    // `ns` is between the client and us; the rest is the server's.
+    let pairs = ["n", "last", "artifactType"].into_iter().flat_map(|key| query.all(key).map(move |value| (key, value)));
+    let query = shoal_http::query::encode(pairs);
+    let url = format!("{}{path}{}{query}", rooms.server, if query.is_empty() { "" } else { "?" });
+    let accept = request.headers().get(ACCEPT).cloned();
+    let mut asked = http::Request::builder().method(Method::GET).uri(url);
+    if let Some(accept) = accept {
+        asked = asked.header(ACCEPT, accept);
+    }
+    let asked = asked.body(Body::empty()).map_err(|error| unreachable(error.to_string()))?;
+    let answer = rooms.client.send(asked, TIMEOUT).await.map_err(|error| unreachable(error.to_string()))?;
+    let (head, body) = answer.into_parts();
+    let bytes = tokio::time::timeout(TIMEOUT, body.collect(LIST_LEN_MAX))
+        .await
+        .map_err(|_| unreachable("its answer did not end in time".to_owned()))?
+        .map_err(|error| unreachable(error.to_string()))?;
+    match head.status {
+        StatusCode::OK => {}
+        StatusCode::BAD_REQUEST => return Err(refused(&bytes).with_status(400)),
+        status => return Err(unreachable(format!("it answered {status}"))),
+    }
+    let mut response = Response::new(Body::empty());
+    response.headers_mut().insert(CONTENT_LENGTH, bytes.len().into());
+    for name in PASSED_ON {
+        if let Some(value) = head.headers.get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    if request.method() != Method::HEAD {
+        *response.body_mut() = Body::from(bytes);
+    }
+    Ok(response)
+}
+
+/// What the server found wrong with the question.
+fn refused(body: &[u8]) -> OciError {
+    let parsed: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let first = &parsed["errors"][0];
+    let message = first["message"].as_str().unwrap_or("the server refused the request");
+    let code = match first["code"].as_str() {
+        Some("PAGINATION_NUMBER_INVALID") => ErrorCode::PaginationNumberInvalid,
+        Some("DIGEST_INVALID") => ErrorCode::DigestInvalid,
+        _ => ErrorCode::NameInvalid,
+    };
+    OciError::new(code, message)
+}

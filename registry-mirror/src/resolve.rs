@@ -1,0 +1,240 @@
+//! Reference → manifest: asked of the server, remembered, and served from memory when the server is away.
+//!
+//! A tag is asked for each time, with the digest that is already here, so an unmoved tag costs one small round trip and a moved one is
+//! seen at once. A digest never changes, so a manifest that is here is served without asking. When the server cannot be reached the
+//! last known answer is served and says how old it is: a machine that restarts its containers at night must not depend on us being
+//! up. Everything is bounded by one budget for each pull, whatever the number of candidates.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, IF_NONE_MATCH};
+use http::{HeaderValue, Method, StatusCode};
+use shoal_http::{Body, Client};
+use shoal_oci::media_type::MANIFEST_ACCEPT;
+use shoal_oci::{Digest, Host, MANIFEST_SIZE_MAX, Reference, Repository, Route, reply};
+use tokio::time::Instant;
+
+use crate::manifest_cache::ManifestCache;
+use crate::namespace::Namespaces;
+use crate::references::{References, Resolved};
+
+/// For one resolution in all. A runtime waits for the manifest before it does anything else, and containerd 2.3 gives up after 30 s;
+/// a server on the same network answers in milliseconds or is down.
+const BUDGET: Duration = Duration::from_secs(3);
+
+/// A manifest and how sure we are of it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its address.
+    pub digest: Digest,
+    /// Its media type, exactly as it was pushed.
+    pub media_type: String,
+    /// Its bytes, which hash to `digest`.
+    pub bytes: Bytes,
+    /// Who says so.
+    pub freshness: Freshness,
+}
+
+/// Who says that a reference means a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// The server, just now.
+    Server,
+    /// Nobody has to: it was asked for by digest, and it is here.
+    Immutable,
+    /// The server said so this long ago and cannot be reached now.
+    Stale(Duration),
+}
+
+/// Why there is no manifest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// The registry that is meant is not one that the cluster answers for.
+    #[error("this mirror does not answer for that registry")]
+    NotOurs,
+    /// The server does not have it.
+    #[error("the server has no such manifest")]
+    NotFound,
+    /// The server cannot be reached, and nothing is remembered.
+    #[error("the server cannot be reached and nothing is cached: {0}")]
+    Unreachable(String),
+}
+
+/// Resolves references.
+#[derive(Clone)]
+pub struct Resolver(Arc<Inner>);
+
+struct Inner {
+    server: String,
+    client: Client,
+    namespaces: Namespaces,
+    references: References,
+    manifests: ManifestCache,
+}
+
+/// What the server said about one candidate.
+enum Answer {
+    Found(Box<Found>),
+    NotFound,
+    Unreachable(String),
+}
+
+impl Resolver {
+    /// A resolver that asks the server's registry at `server` (`http://host:port`, without a slash at the end).
+    pub fn new(
+        server: String,
+        client: Client,
+        namespaces: Namespaces,
+        references: References,
+        manifests: ManifestCache,
+    ) -> Self {
+        Self(Arc::new(Inner { server, client, namespaces, references, manifests }))
+    }
+
+    /// The repositories on the server that may be meant.
+    pub fn candidates(&self, host: Option<&Host>, repository: &Repository) -> Vec<Repository> {
+        self.0.namespaces.candidates(host, repository)
+    }
+
+    /// The manifest that `reference` means, within three seconds.
+    ///
+    /// # Errors
+    /// [`ResolveError`] says why there is none.
+    pub async fn manifest(
+        &self,
+        host: Option<&Host>,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Found, ResolveError> {
+        let candidates = self.candidates(host, repository);
+        if candidates.is_empty() {
+            return Err(ResolveError::NotOurs);
+        }
+        if let Reference::Digest(_) = reference
+            && let Some(found) = self.remembered(&candidates, reference).await
+        {
+            return Ok(Found { freshness: Freshness::Immutable, ..found });
+        }
+        let deadline = Instant::now() + BUDGET;
+        let mut unreachable = None;
+        for candidate in &candidates {
+            match self.ask(candidate, reference, deadline).await {
+                Answer::Found(found) => return Ok(*found),
+                Answer::NotFound => {}
+                Answer::Unreachable(why) => unreachable = Some(why),
+            }
+        }
+        let Some(why) = unreachable else { return Err(ResolveError::NotFound) };
+        tracing::warn!(%repository, %reference, why, "the server cannot be asked for a manifest");
+        self.remembered(&candidates, reference).await.ok_or(ResolveError::Unreachable(why))
+    }
+
+    /// What is known without asking.
+    async fn remembered(&self, candidates: &[Repository], reference: &Reference) -> Option<Found> {
+        let (inner, candidates, reference) = (Arc::clone(&self.0), candidates.to_vec(), reference.clone());
+        let look = move || candidates.iter().find_map(|candidate| inner.recall(candidate, &reference));
+        tokio::task::spawn_blocking(look).await.ok().flatten()
+    }
+
+    /// Asks the server about one candidate, within what is left of the budget.
+    async fn ask(&self, repository: &Repository, reference: &Reference, deadline: Instant) -> Answer {
+        let known = self.remembered(std::slice::from_ref(repository), reference).await;
+        let asked = tokio::time::timeout_at(deadline, self.0.request(repository, reference, known.as_ref())).await;
+        match asked {
+            Err(_elapsed) => Answer::Unreachable(format!("{} did not answer within {BUDGET:?}", self.0.server)),
+            Ok(Err(why)) => Answer::Unreachable(why),
+            Ok(Ok(None)) => {
+                self.forget(repository, reference).await;
+                Answer::NotFound
+            }
+            Ok(Ok(Some(found))) => {
+                self.remember(repository, reference, &found).await;
+                Answer::Found(Box::new(found))
+            }
+        }
+    }
+
+    async fn forget(&self, repository: &Repository, reference: &Reference) {
+        let (inner, repository, reference) = (Arc::clone(&self.0), repository.clone(), reference.clone());
+        let forget = move || inner.references.forget(&repository, &reference);
+        // The task does not panic, and a failure to forget only costs a stale answer while the server is away.
+        let _ = tokio::task::spawn_blocking(forget).await;
+    }
+
+    async fn remember(&self, repository: &Repository, reference: &Reference, found: &Found) {
+        let (inner, repository) = (Arc::clone(&self.0), repository.clone());
+        let (reference, found) = (reference.clone(), found.clone());
+        let remember = move || inner.keep(&repository, &reference, &found);
+        let _ = tokio::task::spawn_blocking(remember).await;
+    }
+}
+
+impl Inner {
+    /// What is on disk for a reference.
+    fn recall(&self, repository: &Repository, reference: &Reference) -> Option<Found> {
+        let resolved = self.references.get(repository, reference)?;
+        let bytes = self.manifests.get(&resolved.digest)?;
+        let freshness = Freshness::Stale(resolved.age());
+        Some(Found { digest: resolved.digest, media_type: resolved.media_type, bytes, freshness })
+    }
+
+    /// Keeps an answer under the reference and under the digest, by which the runtime asks next.
+    fn keep(&self, repository: &Repository, reference: &Reference, found: &Found) {
+        let by_digest = Reference::Digest(found.digest);
+        let kept = self.manifests.put(&found.digest, &found.bytes).and_then(|()| {
+            for reference in [reference, &by_digest] {
+                let resolved = Resolved::new(repository, reference, found.digest, found.media_type.clone());
+                self.references.put(repository, reference, &resolved)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = kept {
+            tracing::warn!(%repository, %reference, %error, "a manifest could not be cached");
+        }
+    }
+
+    /// One GET at the server. `None` when the server says that there is no such manifest.
+    async fn request(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        known: Option<&Found>,
+    ) -> Result<Option<Found>, String> {
+        let route = Route::Manifest { repository: repository.clone(), reference: reference.clone() };
+        let url = format!("{}{}", self.server, route.to_path());
+        let mut request = http::Request::builder().method(Method::GET).uri(&url).header(ACCEPT, MANIFEST_ACCEPT);
+        if let Some(known) = known {
+            request = request.header(IF_NONE_MATCH, reply::etag(&known.digest));
+        }
+        let request = request.body(Body::empty()).map_err(|error| error.to_string())?;
+        let response = self.client.send(request, BUDGET).await.map_err(|error| error.to_string())?;
+        match (response.status(), known) {
+            (StatusCode::OK, _) => read(response, reference).await.map(Some),
+            (StatusCode::NOT_MODIFIED, Some(known)) => {
+                Ok(Some(Found { freshness: Freshness::Server, ..known.clone() }))
+            }
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, _) => Err(format!("{url} answered {status}")),
+        }
+    }
+}
+
+/// Reads and checks a manifest that the server sent.
+async fn read(response: shoal_http::Response, reference: &Reference) -> Result<Found, String> {
+    let header = |name: &str| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let stated: Option<Digest> = header("docker-content-digest").and_then(|text| text.parse().ok());
+    let media_type = header(CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
+    let bytes = response.into_body().collect(MANIFEST_SIZE_MAX).await.map_err(|error| error.to_string())?;
+    let expected = match reference {
+        Reference::Digest(digest) => Some(*digest),
+        Reference::Tag(_) => stated,
+    };
+    let digest = match expected {
+        Some(expected) if Digest::of(expected.algorithm(), &bytes) == expected => expected,
+        Some(expected) => return Err(format!("the server sent bytes that are not {expected}")),
+        None => Digest::sha256(&bytes),
+    };
+    Ok(Found { digest, media_type, bytes, freshness: Freshness::Server })
+}

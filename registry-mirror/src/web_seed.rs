@@ -1,0 +1,27 @@
+//! The swarm's web seed: a piece as a range of an origin's HTTP answer.
+
+use std::io;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use shoal_api::origin::OriginClient;
+use shoal_oci::Digest;
+use shoal_swarm::RangeSource;
+
+/// Reads ranges from origins.
+pub struct OriginRanges(OriginClient);
+
+impl OriginRanges {
+    /// Ranges over an origin client.
+    pub const fn new(client: OriginClient) -> Self {
+        Self(client)
+    }
+}
+
+#[async_trait]
+impl RangeSource for OriginRanges {
+    async fn fetch(&self, url: &str, _digest: &Digest, range: Range<u64>) -> io::Result<Bytes> {
+        self.0.read_url(url, range).await.map_err(io::Error::other)
+    }
+}
