@@ -122,7 +122,8 @@ impl FromStr for Digest {
             return Err(ParseDigestError::Hex);
         }
         let mut bytes = [0; BYTES_MAX];
-        hex::decode_to_slice(encoded, &mut bytes[..algorithm.byte_len()]).map_err(|_| ParseDigestError::Hex)?;
+        hex::decode_to_slice(encoded, &mut bytes[..algorithm.byte_len()])
+            .map_err(|_| ParseDigestError::Hex)?;
         Ok(Self { algorithm, bytes })
     }
 }
@@ -230,8 +231,14 @@ mod tests {
             ("sha256", ParseDigestError::Form),
             ("md5:d41d8cd98f00b204e9800998ecf8427e", ParseDigestError::Algorithm),
             ("sha256:baddigeststring", ParseDigestError::Length),
-            ("sha256:E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", ParseDigestError::Hex),
-            ("sha256:../../../../../../../../../../../../../../../../../../../etc/passwd", ParseDigestError::Length),
+            (
+                "sha256:E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                ParseDigestError::Hex,
+            ),
+            (
+                "sha256:../../../../../../../../../../../../../../../../../../../etc/passwd",
+                ParseDigestError::Length,
+            ),
             (&format!("sha256:{}", "../".repeat(21) + "."), ParseDigestError::Hex),
         ] {
             assert_eq!(text.parse::<Digest>(), Err(why), "{text}");

@@ -76,10 +76,7 @@ impl ErrorCode {
     /// The HTTP status that goes with the code unless [`OciError::with_status`] says otherwise.
     pub const fn status(self) -> u16 {
         match self {
-            Self::BlobUnknown
-            | Self::BlobUploadUnknown
-            | Self::ManifestUnknown
-            | Self::NameUnknown => 404,
+            Self::BlobUnknown | Self::BlobUploadUnknown | Self::ManifestUnknown | Self::NameUnknown => 404,
             Self::RangeInvalid => 416,
             Self::Unauthorized => 401,
             Self::Denied => 403,
@@ -135,6 +132,7 @@ impl OciError {
 
     /// The JSON body: `{"errors":[{"code","message","detail"}]}`.
     pub fn to_json(&self) -> String {
-        json!({"errors": [{"code": self.code.as_str(), "message": self.message, "detail": self.detail}]}).to_string()
+        json!({"errors": [{"code": self.code.as_str(), "message": self.message, "detail": self.detail}]})
+            .to_string()
     }
 }

@@ -36,7 +36,9 @@ pub enum Reference {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseNameError {
     /// Not a repository name.
-    #[error("invalid repository name; it has lower-case path segments of a-z and 0-9, joined inside by '.', '_', '__' or dashes")]
+    #[error(
+        "invalid repository name; it has lower-case path segments of a-z and 0-9, joined inside by '.', '_', '__' or dashes"
+    )]
     Repository,
     /// A repository name of more than [`REPOSITORY_LEN_MAX`] bytes.
     #[error("repository name too long; the limit is {REPOSITORY_LEN_MAX} characters")]
@@ -70,7 +72,11 @@ impl FromStr for Repository {
         if text.len() > REPOSITORY_LEN_MAX {
             return Err(ParseNameError::RepositoryTooLong);
         }
-        if text.split('/').all(is_segment) { Ok(Self(text.to_owned())) } else { Err(ParseNameError::Repository) }
+        if text.split('/').all(is_segment) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ParseNameError::Repository)
+        }
     }
 }
 
@@ -153,12 +159,15 @@ mod tests {
 
     #[test]
     fn repository_grammar() {
-        for good in ["a", "team/app", "a.b/c_d/e__f/g---h", "library/nginx", "blobs/uploads/manifests", "10.0.0.1/x"] {
+        for good in
+            ["a", "team/app", "a.b/c_d/e__f/g---h", "library/nginx", "blobs/uploads/manifests", "10.0.0.1/x"]
+        {
             assert!(good.parse::<Repository>().is_ok(), "{good}");
         }
-        for bad in
-            ["", "/", "a/", "/a", "A", "a//b", "a..b", "a/../b", "a___b", ".a", "a-", "a b", "a%2fb", "a\0", "ä", "a._b"]
-        {
+        for bad in [
+            "", "/", "a/", "/a", "A", "a//b", "a..b", "a/../b", "a___b", ".a", "a-", "a b", "a%2fb", "a\0",
+            "ä", "a._b",
+        ] {
             assert_eq!(bad.parse::<Repository>(), Err(ParseNameError::Repository), "{bad}");
         }
         assert!("a".repeat(REPOSITORY_LEN_MAX).parse::<Repository>().is_ok());
