@@ -1,1 +1,18 @@
 //! Sentences our processes say to one another: types, traits and thin clients, one file per listener.
+//!
+//! A role never imports another role: both sides of a conversation meet in these types. The room knows words and URLs, and
+//! nothing of what an answer is made from: no store, no database, no swarm.
+
+pub mod error;
+pub mod exchange;
+pub mod origin;
+pub mod tags;
+pub mod tracker;
+
+pub use error::ApiError;
+pub use exchange::Base;
+pub use origin::OriginClient;
+pub use tracker::{
+    AnnounceEvent, AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, ItemError, ItemErrorCode,
+    ItemReply, TrackerClient,
+};

@@ -4,12 +4,13 @@
 //! are safe to repeat are repeated a few times when the connection ends before an answer starts. All other decisions to try again
 //! belong to the caller, who knows the alternatives; [`ClientError::is_retryable`] tells whether it makes sense.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
 use hyper_util::client::legacy::{Client as HyperClient, Error as HyperError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
@@ -283,6 +284,11 @@ impl Default for Client {
     fn default() -> Self {
         Self::new(&ClientOptions::default())
     }
+}
+
+/// The other end of the connection that an answer came over, as the socket knows it; `None` for an answer that no client received.
+pub fn remote_addr(response: &Response) -> Option<SocketAddr> {
+    response.extensions().get::<HttpInfo>().map(HttpInfo::remote_addr)
 }
 
 const USER_AGENT_VALUE: &str = concat!("shoal/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,141 @@
+//! What is asked of an origin on port 15002: `GET` and `HEAD /blobs/{digest}` with `Range`, `GET /blobs/{digest}/metainfo`.
+//!
+//! The URL of a blob is also what a tracker hands out as a web seed: a source of bytes for peers that find no other in time.
+//! Bytes that come from here are checked by the reader against the metainfo, as those of any other peer.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use shoal_http::{Body, Client};
+use shoal_oci::Digest;
+use shoal_swarm_types::{Metainfo, PieceLength};
+
+use crate::error::ApiError;
+use crate::exchange::{self, Base};
+
+/// How long an origin may take to begin an answer, and to send a metainfo or one range. A range is at most
+/// [`RANGE_LEN_MAX`] long, so 30 s still allow for 1.1 Mbit/s.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest range that one call reads, in bytes: the longest piece.
+pub const RANGE_LEN_MAX: u64 = PieceLength::MAX.get() as u64;
+
+/// Longest metainfo in bytes: that of a blob of 2 TiB.
+const METAINFO_LEN_MAX: usize = 17 * 1024 * 1024;
+
+/// Media type of [`Metainfo::encode`].
+pub const METAINFO_TYPE: &str = "application/octet-stream";
+
+/// Path of a blob.
+pub fn blob_path(digest: &Digest) -> String {
+    format!("/blobs/{digest}")
+}
+
+/// Path of a blob's metainfo.
+pub fn metainfo_path(digest: &Digest) -> String {
+    format!("/blobs/{digest}/metainfo")
+}
+
+/// URL of a blob as a web seed, at the origin `authority` (`host:port`).
+pub fn web_seed_url(authority: &str, digest: &Digest) -> String {
+    format!("http://{authority}{}", blob_path(digest))
+}
+
+/// Asks origins. Cheap to clone.
+#[derive(Clone)]
+pub struct OriginClient {
+    http: Client,
+}
+
+impl OriginClient {
+    /// A client over a connection pool.
+    pub const fn new(http: Client) -> Self {
+        Self { http }
+    }
+
+    /// Size of a blob in bytes; `None` when the origin does not have it.
+    ///
+    /// # Errors
+    /// [`ApiError`] when the origin does not answer, or not in our words.
+    pub async fn stat(&self, origin: &Base, digest: &Digest) -> Result<Option<u64>, ApiError> {
+        let what = format!("ask origin {origin} for {digest}");
+        let url = origin.url(&blob_path(digest));
+        let request = exchange::request(Method::HEAD, &url, Body::empty())?;
+        let response = exchange::send(&self.http, request, &what, TIMEOUT).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let response = exchange::accept(response, &url, &what, StatusCode::OK).await?;
+        let size = number(response.headers(), &header::CONTENT_LENGTH);
+        size.map(Some).ok_or_else(|| exchange::not_understood(&what, &"no Content-Length"))
+    }
+
+    /// The metainfo of a blob; `None` when the origin does not have it.
+    ///
+    /// # Errors
+    /// [`ApiError`] when the origin does not answer, or not in our words.
+    pub async fn metainfo(&self, origin: &Base, digest: &Digest) -> Result<Option<Metainfo>, ApiError> {
+        let what = format!("ask origin {origin} for the metainfo of {digest}");
+        let url = origin.url(&metainfo_path(digest));
+        let request = exchange::request(Method::GET, &url, Body::empty())?;
+        let response = exchange::send(&self.http, request, &what, TIMEOUT).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let response = exchange::accept(response, &url, &what, StatusCode::OK).await?;
+        let bytes = exchange::read(response, &url, &what, METAINFO_LEN_MAX, TIMEOUT).await?;
+        let metainfo = Metainfo::decode(&bytes).map_err(|error| exchange::not_understood(&what, &error))?;
+        if metainfo.digest() != digest {
+            return Err(exchange::not_understood(&what, &"it is the metainfo of another blob"));
+        }
+        Ok(Some(metainfo))
+    }
+
+    /// The bytes of a blob from `range.start` to before `range.end`, at most [`RANGE_LEN_MAX`] of them.
+    ///
+    /// # Errors
+    /// [`ApiError`] when the origin does not answer, or with other bytes than those.
+    pub async fn read(&self, origin: &Base, digest: &Digest, range: Range<u64>) -> Result<Bytes, ApiError> {
+        self.read_url(&origin.url(&blob_path(digest)), range).await
+    }
+
+    /// The same for the URL of a web seed.
+    ///
+    /// # Errors
+    /// See [`Self::read`].
+    pub async fn read_url(&self, url: &str, range: Range<u64>) -> Result<Bytes, ApiError> {
+        let what = format!("read bytes {}-{} of {url}", range.start, range.end);
+        let len = range.end.saturating_sub(range.start);
+        if len == 0 || len > RANGE_LEN_MAX {
+            return Err(exchange::not_understood(&what, &"the range is empty or too long"));
+        }
+        let mut request = exchange::request(Method::GET, url, Body::empty())?;
+        let value = format!("bytes={}-{}", range.start, range.end - 1);
+        let value = HeaderValue::try_from(value).map_err(|error| exchange::not_understood(&what, &error))?;
+        request.headers_mut().insert(header::RANGE, value);
+        let response = exchange::send(&self.http, request, &what, TIMEOUT).await?;
+        let response = exchange::accept(response, url, &what, StatusCode::PARTIAL_CONTENT).await?;
+        if !states_range(response.headers(), &range) {
+            return Err(exchange::not_understood(&what, &"Content-Range states other bytes"));
+        }
+        let limit = usize::try_from(len).unwrap_or(usize::MAX);
+        let bytes = exchange::read(response, url, &what, limit, TIMEOUT).await?;
+        if bytes.len() as u64 != len {
+            return Err(exchange::not_understood(&what, &"the body has another length"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Whether `Content-Range: bytes first-last/size` states exactly `range` (RFC 9110, section 14.4).
+fn states_range(headers: &HeaderMap, range: &Range<u64>) -> bool {
+    let text = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let stated = text.and_then(|text| text.strip_prefix("bytes ")?.split_once('/'));
+    stated.is_some_and(|(stated, _)| stated == format!("{}-{}", range.start, range.end - 1))
+}
+
+fn number(headers: &HeaderMap, name: &header::HeaderName) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,227 @@
+//! Announces to one of several trackers, and to the next when it fails.
+//!
+//! A tracker keeps its swarms in memory and does not talk to the others, so all agents must take the same blob to the same
+//! tracker. Each digest therefore has its own order of trackers, computed like owners on the ring: load spreads over them, and
+//! when one is down its swarms meet again at the same second choice.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use shoal_http::Client;
+use shoal_ring::{Addresses, Member, MemberId, Ring, Weight};
+use shoal_swarm_types::PeerId;
+use tokio::time::Instant;
+
+use super::{
+    ANNOUNCE_PATH, AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, ITEMS_MAX, ItemError,
+    ItemErrorCode, ItemReply, RESPONSE_LEN_MAX, place,
+};
+use crate::error::ApiError;
+use crate::exchange::{self, Base};
+
+/// How long one tracker may take for one request. A tracker answers from memory; the bound is for networks that lose packets.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a tracker that failed is asked last instead of first, so that one dead tracker does not cost each new download a
+/// timeout.
+const DOWN_TIME: Duration = Duration::from_secs(10);
+
+/// A peer's connection to its trackers. Cheap to clone.
+#[derive(Clone)]
+pub struct TrackerClient {
+    trackers: Arc<Trackers>,
+    http: Client,
+    peer_id: PeerId,
+    port: u16,
+    ip: Option<IpAddr>,
+}
+
+struct Trackers {
+    ring: Ring,
+    by_id: BTreeMap<MemberId, Tracker>,
+}
+
+struct Tracker {
+    base: Base,
+    down_until: Mutex<Option<Instant>>,
+}
+
+/// What became of one item so far.
+type Outcome = Option<Result<AnnounceReply, ItemError>>;
+
+impl TrackerClient {
+    /// A client of the trackers at `urls` (`http://host:port`), on behalf of the peer `peer_id` that takes swarm connections on
+    /// `port`.
+    ///
+    /// # Errors
+    /// [`ApiError::Url`] when a URL is not one, or when there is none.
+    pub fn new(urls: &[String], http: Client, peer_id: PeerId, port: u16) -> Result<Self, ApiError> {
+        let mut by_id = BTreeMap::new();
+        for url in urls {
+            let base = Base::parse(url)?;
+            by_id.insert(tracker_id(&base)?, Tracker { base, down_until: Mutex::new(None) });
+        }
+        if by_id.is_empty() {
+            return Err(ApiError::Url { url: String::new(), why: "no tracker is given".to_owned() });
+        }
+        let (weight, addresses) = (Weight::default(), Addresses::default());
+        let member = |id: &MemberId| Member { id: id.clone(), weight, addresses: addresses.clone() };
+        let ring = Ring::new(by_id.keys().map(member).collect(), 0);
+        Ok(Self { trackers: Arc::new(Trackers { ring, by_id }), http, peer_id, port, ip: None })
+    }
+
+    /// The same client, stating `ip` as the address at which other peers reach this one. Without it they are told the source
+    /// address of the request.
+    #[must_use]
+    pub fn with_ip(mut self, ip: IpAddr) -> Self {
+        self.ip = Some(ip);
+        self
+    }
+
+    /// Announces `items` and returns one result for each, in the same order. Takes at most 5 s for each tracker. When no tracker
+    /// answers, the items fail as [`ItemErrorCode::Unavailable`] with the last reason.
+    ///
+    /// No address in a reply is unspecified: owners "at the tracker's host" carry the address that was reached.
+    pub async fn announce(&self, items: Vec<AnnounceItem>) -> Vec<Result<AnnounceReply, ItemError>> {
+        let orders: Vec<_> = items.iter().map(|item| self.order(item)).collect();
+        let mut outcomes: Vec<Outcome> = vec![None; items.len()];
+        let mut last_error = String::new();
+        for attempt in 0..self.trackers.by_id.len() {
+            let batches = batches(&orders, &outcomes, attempt);
+            if batches.is_empty() {
+                break;
+            }
+            let sent = batches.iter().map(|(id, indices)| self.send(id, indices, &items));
+            for ((_, indices), result) in batches.iter().zip(join_all(sent).await) {
+                match result {
+                    Ok(replies) => fill(&mut outcomes, indices, replies),
+                    Err(error) => last_error = error.to_string(),
+                }
+            }
+        }
+        let unavailable =
+            || ItemError::new(ItemErrorCode::Unavailable, format!("no tracker answered; {last_error}"));
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| Err(unavailable()))).collect()
+    }
+
+    /// The trackers for one blob, the first choice first, those that have just failed last.
+    fn order(&self, item: &AnnounceItem) -> Vec<&MemberId> {
+        let now = Instant::now();
+        let ranked = self.trackers.ring.owners(&item.digest, self.trackers.by_id.len());
+        let (mut up, down): (Vec<_>, Vec<_>) = ranked
+            .into_iter()
+            .map(|member| &member.id)
+            .partition(|id| !self.trackers.by_id[*id].is_down(now));
+        up.extend(down);
+        up
+    }
+
+    /// One request to one tracker.
+    async fn send(
+        &self,
+        id: &MemberId,
+        indices: &[usize],
+        items: &[AnnounceItem],
+    ) -> Result<Vec<Result<AnnounceReply, ItemError>>, ApiError> {
+        let tracker = &self.trackers.by_id[id];
+        let request = AnnounceRequest {
+            peer_id: self.peer_id,
+            port: self.port,
+            ip: self.ip,
+            items: indices.iter().map(|at| items[*at].clone()).collect(),
+        };
+        let result = self.exchange(&tracker.base, &request).await;
+        tracker.set_down(result.is_err().then(|| Instant::now() + DOWN_TIME));
+        if let Err(error) = &result {
+            tracing::warn!(tracker = %id, items = indices.len(), %error, "announce failed");
+        }
+        result
+    }
+
+    async fn exchange(
+        &self,
+        base: &Base,
+        request: &AnnounceRequest,
+    ) -> Result<Vec<Result<AnnounceReply, ItemError>>, ApiError> {
+        let what = format!("announce to tracker {base}");
+        let url = base.url(ANNOUNCE_PATH);
+        let answer: exchange::Answer<AnnounceResponse> =
+            exchange::post_json(&self.http, &url, &what, request, RESPONSE_LEN_MAX, ATTEMPT_TIMEOUT).await?;
+        let mut replies = answer.value.items;
+        if replies.len() != request.items.len() {
+            let why = format!("{} replies to {} items", replies.len(), request.items.len());
+            return Err(ApiError::Answer { what, why });
+        }
+        let unplaced = |item: &ItemReply| matches!(item, ItemReply::Ok(reply) if place::is_unplaced(reply));
+        let host = if replies.iter().any(unplaced) { host_of(answer.remote, base).await } else { None };
+        for reply in &mut replies {
+            let ItemReply::Ok(reply) = reply else { continue };
+            match host {
+                Some(host) => place::place(reply, host),
+                None => place::drop_unplaced(reply),
+            }
+        }
+        Ok(replies.into_iter().map(Into::into).collect())
+    }
+}
+
+impl Tracker {
+    fn is_down(&self, now: Instant) -> bool {
+        self.down_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until)
+    }
+
+    fn set_down(&self, until: Option<Instant>) {
+        *self.down_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}
+
+fn fill(outcomes: &mut [Outcome], indices: &[usize], replies: Vec<Result<AnnounceReply, ItemError>>) {
+    for (at, reply) in indices.iter().zip(replies) {
+        outcomes[*at] = Some(reply);
+    }
+}
+
+/// Items without an outcome, by the tracker that is next in their order, cut to the size of a request.
+fn batches<'a>(
+    orders: &[Vec<&'a MemberId>],
+    outcomes: &[Outcome],
+    attempt: usize,
+) -> Vec<(&'a MemberId, Vec<usize>)> {
+    let mut by_tracker: BTreeMap<&MemberId, Vec<usize>> = BTreeMap::new();
+    for (at, order) in orders.iter().enumerate() {
+        if let (None, Some(id)) = (&outcomes[at], order.get(attempt)) {
+            by_tracker.entry(id).or_default().push(at);
+        }
+    }
+    by_tracker
+        .into_iter()
+        .flat_map(|(id, indices)| {
+            let chunks: Vec<_> = indices.chunks(ITEMS_MAX).map(|chunk| (id, chunk.to_vec())).collect();
+            chunks
+        })
+        .collect()
+}
+
+/// A tracker's name in the order of trackers: host and port, without the brackets of IPv6.
+fn tracker_id(base: &Base) -> Result<MemberId, ApiError> {
+    let name: String = base.authority().chars().filter(|char| !matches!(char, '[' | ']')).collect();
+    name.parse().map_err(|_| ApiError::Url {
+        url: base.to_string(),
+        why: "the host is not a name or an address".to_owned(),
+    })
+}
+
+/// The address at which the tracker was reached: that of the connection, or what its name resolves to.
+async fn host_of(remote: Option<SocketAddr>, base: &Base) -> Option<IpAddr> {
+    if let Some(remote) = remote {
+        return Some(remote.ip().to_canonical());
+    }
+    if let Some(literal) = place::literal_ip(base.host()) {
+        return Some(literal);
+    }
+    let resolved = tokio::net::lookup_host((base.host(), base.port())).await.ok()?.next();
+    resolved.map(|addr| addr.ip())
+}

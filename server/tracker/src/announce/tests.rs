@@ -1,0 +1,177 @@
+//! What a tracker answers, with owners that tests can take away.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use shoal_oci::Digest;
+use shoal_ring::{Addresses, Member, Ring, Weight};
+use shoal_swarm_types::{Metainfo, PeerInfo};
+
+use super::*;
+
+/// Owners of some blobs; `None` cannot be asked.
+pub(crate) struct FakeSource(pub(crate) Mutex<Option<BTreeMap<Digest, Vec<u8>>>>);
+
+impl FakeSource {
+    pub(crate) fn with(blobs: &[&[u8]]) -> Arc<Self> {
+        let blobs = blobs.iter().map(|content| (Digest::sha256(content), content.to_vec())).collect();
+        Arc::new(Self(Mutex::new(Some(blobs))))
+    }
+
+    fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, SourceError> {
+        let blobs = self.0.lock().unwrap();
+        blobs
+            .as_ref()
+            .map(|blobs| blobs.get(digest).cloned())
+            .ok_or_else(|| SourceError("disk on fire".into()))
+    }
+}
+
+#[async_trait]
+impl MetainfoSource for FakeSource {
+    async fn size(&self, digest: &Digest) -> Result<Option<u64>, SourceError> {
+        Ok(self.content(digest)?.map(|content| content.len() as u64))
+    }
+
+    async fn metainfo(&self, digest: &Digest) -> Result<Option<Metainfo>, SourceError> {
+        Ok(self.content(digest)?.map(|content| Metainfo::of(*digest, &content)))
+    }
+}
+
+const OWNER: PeerId = PeerId([0xee; 20]);
+
+fn owners() -> Owners {
+    let id: shoal_ring::MemberId = "server".parse().unwrap();
+    let addresses = Addresses { peer: "0.0.0.0:15001".into(), origin: "0.0.0.0:15002".into() };
+    let member = Member { id: id.clone(), weight: Weight::default(), addresses };
+    Owners::new(Ring::new(vec![member], 1), BTreeMap::from([(id, OWNER)]), 1)
+}
+
+pub(crate) fn tracker(source: &Arc<FakeSource>) -> Tracker {
+    Tracker::new(owners(), source.clone(), TrackerMetrics::default(), TrackerOptions::with_seed(1))
+}
+
+const BLOB: &[u8] = b"a layer";
+
+fn item(event: AnnounceEvent, complete: bool, need_metainfo: bool) -> AnnounceItem {
+    AnnounceItem { digest: Digest::sha256(BLOB), event, complete, need_metainfo }
+}
+
+/// What peer `number` hears when it announces one item.
+async fn ask(
+    tracker: &Tracker,
+    number: u8,
+    item: AnnounceItem,
+    now: Instant,
+) -> Result<AnnounceReply, ItemError> {
+    let request = AnnounceRequest { peer_id: PeerId([number; 20]), port: 16001, ip: None, items: vec![item] };
+    let source = IpAddr::from([10, 0, 0, number]);
+    let response = tracker.announce(&request, source, now).await.unwrap();
+    response.items.into_iter().next().unwrap().into()
+}
+
+fn agents(reply: &AnnounceReply) -> Vec<u8> {
+    let mut ids: Vec<_> = reply.peers.iter().filter(|peer| !peer.owner).map(|peer| peer.id.0[0]).collect();
+    ids.sort_unstable();
+    ids
+}
+
+use AnnounceEvent::{Completed, Periodic, Started, Stopped};
+
+#[tokio::test]
+async fn one_answer_has_metainfo_owner_web_seed_and_peers() {
+    let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
+    let first = ask(&tracker, 1, item(Started, false, true), now).await.unwrap();
+    assert_eq!(first.metainfo.as_ref().unwrap().size(), BLOB.len() as u64);
+    let owner = PeerInfo { id: OWNER, addr: "0.0.0.0:15001".parse().unwrap(), complete: true, owner: true };
+    assert_eq!(first.peers, [owner]);
+    assert_eq!(first.web_seeds, [format!("http://0.0.0.0:15002/blobs/{}", Digest::sha256(BLOB))]);
+    let second = ask(&tracker, 2, item(Started, false, false), now).await.unwrap();
+    assert_eq!((second.metainfo.clone(), agents(&second)), (None, vec![1]));
+    let again = ask(&tracker, 1, item(Periodic, false, false), now).await.unwrap();
+    assert_eq!(agents(&again), [2]);
+}
+
+#[tokio::test]
+async fn complete_peers_are_handed_out_and_told_nobody() {
+    let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
+    ask(&tracker, 1, item(Started, false, true), now).await.unwrap();
+    let done = ask(&tracker, 1, item(Completed, true, false), now).await.unwrap();
+    assert!(done.peers.is_empty() && done.web_seeds.is_empty());
+    assert!(done.interval_ms >= 48_000);
+    let other = ask(&tracker, 2, item(Started, false, false), now).await.unwrap();
+    assert!(other.peers.iter().any(|peer| peer.complete && !peer.owner));
+}
+
+#[tokio::test]
+async fn stopped_and_silent_peers_are_forgotten() {
+    let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
+    for number in 1..=3 {
+        ask(&tracker, number, item(Started, false, true), now).await.unwrap();
+    }
+    ask(&tracker, 1, item(Stopped, false, false), now).await.unwrap();
+    assert_eq!(agents(&ask(&tracker, 4, item(Started, false, false), now).await.unwrap()), [2, 3]);
+    let later = now + Duration::from_secs(120);
+    assert!(agents(&ask(&tracker, 5, item(Started, false, false), later).await.unwrap()).is_empty());
+    tracker.expire(later);
+    assert_eq!(tracker.totals(), Totals { swarms: 1, peers: 1 });
+    assert_eq!(tracker.metrics().peers.get(), 1);
+}
+
+#[tokio::test]
+async fn a_blob_that_nobody_has_is_not_found() {
+    let (tracker, now) = (tracker(&FakeSource::with(&[])), Instant::now());
+    for need_metainfo in [true, false] {
+        let error = ask(&tracker, 1, item(Started, false, need_metainfo), now).await.unwrap_err();
+        assert_eq!(error.code, ItemErrorCode::NotFound);
+    }
+    assert_eq!(tracker.totals(), Totals::default(), "who asks for nothing is not remembered");
+}
+
+#[tokio::test]
+async fn peers_go_on_without_owners_while_somebody_shares_the_blob() {
+    let source = FakeSource::with(&[]);
+    let (tracker, now) = (tracker(&source), Instant::now());
+    ask(&tracker, 1, item(Started, true, false), now).await.unwrap();
+    let reply = ask(&tracker, 2, item(Periodic, false, false), now).await.unwrap();
+    assert_eq!((reply.peers.len(), agents(&reply)), (1, vec![1]));
+    *source.0.lock().unwrap() = None;
+    assert!(ask(&tracker, 2, item(Periodic, false, false), now).await.is_ok());
+    let error = ask(&tracker, 3, item(Started, false, true), now).await.unwrap_err();
+    assert_eq!(error.code, ItemErrorCode::Unavailable);
+    assert!(error.message.contains("disk on fire"));
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_are_refused() {
+    let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
+    let good = AnnounceRequest { peer_id: PeerId([1; 20]), port: 1, ip: None, items: vec![] };
+    let home = IpAddr::from([127, 0, 0, 1]);
+    for (request, why) in [
+        (AnnounceRequest { port: 0, ..good.clone() }, InvalidAnnounce::Port),
+        (AnnounceRequest { ip: Some("::".parse().unwrap()), ..good.clone() }, InvalidAnnounce::Address),
+        (
+            AnnounceRequest { ip: Some("224.0.0.1".parse().unwrap()), ..good.clone() },
+            InvalidAnnounce::Address,
+        ),
+        (
+            AnnounceRequest { items: vec![item(Started, false, false); ITEMS_MAX + 1], ..good.clone() },
+            InvalidAnnounce::TooMany,
+        ),
+    ] {
+        assert_eq!(tracker.announce(&request, home, now).await, Err(why));
+    }
+    assert_eq!(tracker.announce(&good, home, now).await, Ok(AnnounceResponse::default()));
+}
+
+#[tokio::test]
+async fn addresses_are_the_stated_or_the_canonical_source() {
+    let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
+    let items = vec![item(Started, false, false)];
+    let mut request = AnnounceRequest { peer_id: PeerId([1; 20]), port: 7, ip: None, items };
+    tracker.announce(&request, "::ffff:10.1.1.1".parse().unwrap(), now).await.unwrap();
+    (request.peer_id, request.ip) = (PeerId([2; 20]), Some("2001:db8::2".parse().unwrap()));
+    tracker.announce(&request, "10.9.9.9".parse().unwrap(), now).await.unwrap();
+    let addrs: Vec<_> = tracker.agents().iter().map(|agent| agent.addr.to_string()).collect();
+    assert_eq!(addrs, ["10.1.1.1:7", "[2001:db8::2]:7"]);
+}
