@@ -3,7 +3,11 @@
 //! Two faces of one process. The *mirror* speaks the OCI distribution API to the runtimes of this machine; the *peer* exchanges pieces
 //! with other agents and the origins. Between them lies one seam, [`fetch`]: digest → verified bytes.
 
+pub mod admin;
 pub mod announcer;
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod fetch;
 pub mod manifest_cache;
 pub mod mirror;

@@ -1,0 +1,197 @@
+//! The composition root: the only place that knows all rooms of the agent.
+//!
+//! Every address is bound before anything else is built, so that a second agent, a taken port or a missing right is reported at once
+//! and no half-started process answers. Draining goes the other way round: the faces first, the swarm last.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use shoal_api::origin::OriginClient;
+use shoal_api::tracker::TrackerClient;
+use shoal_http::{Client, ClientOptions, Handler, Limits, Listener, ProbeHandler, Shutdown};
+use shoal_oci::Digest;
+use shoal_store::{Durability, Options, Store};
+use shoal_swarm::{Role, Swarm, SwarmOptions};
+use shoal_swarm_types::PeerId;
+use shoal_telemetry::{Health, Metrics, MirrorMetrics, StoreMetrics, SwarmMetrics};
+use tokio::net::TcpListener;
+
+use crate::admin::AdminHandler;
+use crate::announcer::{self, TrackerAnnouncer};
+use crate::config::Config;
+use crate::fetch::Fetch;
+use crate::manifest_cache::ManifestCache;
+use crate::mirror::Mirror;
+use crate::namespace::Namespaces;
+use crate::references::References;
+use crate::resolve::Resolver;
+use crate::web_seed::OriginRanges;
+
+/// How often the cache's occupancy is written to its metrics.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// After this long without an answer of any tracker the agent calls itself degraded instead of not ready: it can still serve what it
+/// has, and a runtime that waits for it gains nothing.
+const TRACKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The addresses on which the agent listens, with the real ports.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Addresses {
+    /// The mirror.
+    pub registry: SocketAddr,
+    /// The swarm.
+    pub peer: SocketAddr,
+    /// Health, metrics, status.
+    pub admin: SocketAddr,
+}
+
+/// A bound and built agent that does not answer yet.
+pub struct App {
+    addresses: Addresses,
+    registry: Listener,
+    admin: Listener,
+    mirror: Mirror,
+    status: AdminHandler,
+    swarm: Swarm,
+    store: Store,
+    health: Health,
+    metrics: Metrics,
+}
+
+impl App {
+    /// Binds every address, opens the cache, and joins the swarm with what is in it.
+    ///
+    /// # Errors
+    /// With the address or directory that is the trouble.
+    pub async fn build(config: &Config) -> Result<Self> {
+        let registry = bind(config.registry.listen, "registry.listen").await?;
+        let admin = bind(config.admin.listen, "admin.listen").await?;
+        let peer = TcpListener::bind(config.peer.listen)
+            .await
+            .with_context(|| format!("cannot listen on {} (peer.listen)", config.peer.listen))?;
+        let addresses =
+            Addresses { registry: registry.local_addr(), peer: peer.local_addr()?, admin: admin.local_addr() };
+        let health = Health::new();
+        health.expect(announcer::CHECK);
+        let metrics = Metrics::new("shoal-agent", env!("CARGO_PKG_VERSION"));
+        let store = open_store(config).await?;
+        let client = Client::new(&ClientOptions::default());
+        let swarm = join(config, peer, addresses.peer.port(), &store, &client, &health, &metrics)?;
+        for digest in store.digests() {
+            swarm.seed(digest);
+        }
+        let mirror = mirror(config, &swarm, &store, &client, &metrics)?;
+        let status = AdminHandler::new(swarm.clone(), store.clone());
+        Ok(Self { addresses, registry, admin, mirror, status, swarm, store, health, metrics })
+    }
+
+    /// Where the agent listens.
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Answers until `shutdown` is triggered, then drains.
+    pub async fn run(self, shutdown: Shutdown) {
+        let probes = |handler: Arc<dyn Handler>| -> Arc<dyn Handler> {
+            Arc::new(ProbeHandler::new(handler, self.health.clone(), self.metrics.clone()))
+        };
+        // The admin face answers until the very end, so that it can say that the agent is stopping.
+        let stopped = Shutdown::new();
+        let admin = self.admin.serve(probes(Arc::new(self.status)), Limits::default(), stopped.clone());
+        let admin = tokio::spawn(admin);
+        let watch = tokio::spawn(watch(self.store.clone(), self.health.clone(), StoreMetrics::register(&self.metrics)));
+        let registry = self.registry.serve(probes(Arc::new(self.mirror)), Limits::default(), shutdown.clone());
+        let registry = tokio::spawn(registry);
+        shutdown.wait().await;
+        self.health.stopping();
+        // A listener task ends when it is drained and does not panic.
+        let _ = registry.await;
+        self.swarm.shutdown().await;
+        watch.abort();
+        stopped.trigger();
+        let _ = admin.await;
+    }
+}
+
+async fn bind(addr: SocketAddr, key: &str) -> Result<Listener> {
+    Listener::bind(addr).await.with_context(|| format!("cannot listen on {addr} ({key})"))
+}
+
+async fn open_store(config: &Config) -> Result<Store> {
+    let root = config.cache.directory.join("blobs");
+    let options = Options {
+        durability: Durability::Cache,
+        capacity: Some(config.cache.capacity.bytes()),
+        free_min: config.cache.free_min.bytes(),
+    };
+    std::fs::create_dir_all(&root).with_context(|| format!("cannot make {} (cache.directory)", root.display()))?;
+    let shown = root.display().to_string();
+    let (store, recovery) = tokio::task::spawn_blocking(move || Store::open(&root, options))
+        .await?
+        .with_context(|| format!("cannot open the cache in {shown} (cache.directory)"))?;
+    tracing::info!(directory = shown, ?recovery, "cache opened");
+    Ok(store)
+}
+
+fn join(
+    config: &Config,
+    listener: TcpListener,
+    port: u16,
+    store: &Store,
+    client: &Client,
+    health: &Health,
+    metrics: &Metrics,
+) -> Result<Swarm> {
+    let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
+    let mut tracker = TrackerClient::new(&config.server.tracker_urls(), client.clone(), peer_id, port)
+        .context("server.trackers")?;
+    if let Some(ip) = config.peer.advertise {
+        tracker = tracker.with_ip(ip);
+    }
+    let cluster_key = blake3_key(config.cluster_key.expose());
+    Ok(Swarm::start(
+        listener,
+        SwarmOptions::new(peer_id, Role::Agent, cluster_key),
+        store.clone(),
+        Arc::new(TrackerAnnouncer::new(tracker, health.clone())),
+        Some(Arc::new(OriginRanges::new(OriginClient::new(client.clone())))),
+        SwarmMetrics::register(metrics),
+    ))
+}
+
+/// The 32 bytes that the members of one cluster show each other: a hash, so that the key itself never leaves the process.
+fn blake3_key(secret: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    key.copy_from_slice(Digest::sha256(format!("shoal cluster key\n{secret}").as_bytes()).as_bytes());
+    key
+}
+
+fn mirror(config: &Config, swarm: &Swarm, store: &Store, client: &Client, metrics: &Metrics) -> Result<Mirror> {
+    let namespaces = Namespaces::new(&config.namespaces)
+        .map_err(|errors| anyhow::anyhow!("namespaces: {}", errors[0]))?;
+    let directory = &config.cache.directory;
+    let references = References::open(&directory.join("references")).context("cannot open cache.directory")?;
+    let manifests = ManifestCache::open(&directory.join("manifests")).context("cannot open cache.directory")?;
+    let server = config.server.registry_url();
+    let resolver = Resolver::new(server.clone(), client.clone(), namespaces, references, manifests);
+    let fetch = Fetch::new(swarm.clone(), store.clone(), config.registry.first_byte_timeout.into());
+    Ok(Mirror::new(resolver, fetch, server, client.clone(), MirrorMetrics::register(metrics)))
+}
+
+/// Keeps the cache's gauges, and declares degraded mode when no tracker has answered for a while after the start.
+async fn watch(store: Store, health: Health, metrics: StoreMetrics) {
+    let started = tokio::time::Instant::now();
+    let mut interval = tokio::time::interval(GAUGE_INTERVAL);
+    loop {
+        interval.tick().await;
+        let usage = store.usage();
+        metrics.set_usage(usage.bytes, usage.capacity, usage.blobs);
+        let pending = health.check(announcer::CHECK) == Some(shoal_telemetry::Check::Pending);
+        if pending && started.elapsed() >= TRACKER_PATIENCE {
+            health.degraded(announcer::CHECK, "no tracker has been asked or has answered since the start");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What the agent can be told. Few knobs: each has a default that suits one machine of a fleet.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use shoal_config::Secret;
+use shoal_config::units::{ByteSize, Duration};
+use shoal_telemetry::LogFormat;
+
+use crate::namespace::{Namespace, Namespaces};
+
+/// The whole configuration of the agent.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the Shoal server is.
+    pub server: Server,
+    /// The mirror that runtimes pull from.
+    pub registry: Registry,
+    /// The swarm face.
+    pub peer: Peer,
+    /// Health, metrics, status.
+    pub admin: Admin,
+    /// Blobs on this machine's disk.
+    pub cache: Cache,
+    /// Registry names that the cluster answers for. Empty: every name.
+    pub namespaces: Vec<Namespace>,
+    /// Shared by the members of one cluster; peers with another key are refused. Empty: no key.
+    pub cluster_key: Secret,
+    /// Log lines.
+    pub log: Log,
+}
+
+/// Where the Shoal server is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Name or address of the server; stands for the default ports of the two URLs below.
+    pub host: String,
+    /// URL of its registry. Empty: `http://{host}:15000`.
+    pub registry: String,
+    /// URLs of its trackers. Empty: `http://{host}:15003`.
+    pub trackers: Vec<String>,
+}
+
+/// The mirror that runtimes pull from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    /// It asks nobody who they are, so it listens on loopback unless told otherwise.
+    pub listen: SocketAddr,
+    /// How long a pull may wait for the first byte of a blob before it is sent to the next host. Runtimes wait 30 s at least.
+    pub first_byte_timeout: Duration,
+}
+
+/// The swarm face.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Peer {
+    /// Where other peers connect.
+    pub listen: SocketAddr,
+    /// The address that others are told. Unset: the one from which the tracker sees us come.
+    pub advertise: Option<IpAddr>,
+}
+
+/// Health, metrics, status.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Where probes and scrapers connect.
+    pub listen: SocketAddr,
+}
+
+/// Blobs on this machine's disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// Everything that the agent keeps.
+    pub directory: PathBuf,
+    /// Bytes kept at most; the least recently used go first.
+    pub capacity: ByteSize,
+    /// Bytes of the disk left free at least, whatever the capacity.
+    pub free_min: ByteSize,
+}
+
+/// Log lines.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a list such as `info,shoal_swarm=debug`.
+    pub filter: String,
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { host: "127.0.0.1".to_owned(), registry: String::new(), trackers: Vec::new() }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        // A third of containerd's 30 s for a response head, so that the next host still gets its turn.
+        Self { listen: loopback(16000), first_byte_timeout: Duration::from_secs(10) }
+    }
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 16001), advertise: None }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: loopback(16002) }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("/var/lib/shoal/agent"),
+            capacity: ByteSize::gib(20),
+            free_min: ByteSize::gib(1),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), filter: "info".to_owned() }
+    }
+}
+
+impl Server {
+    /// URL of the registry, without a slash at the end.
+    pub fn registry_url(&self) -> String {
+        match self.registry.trim_end_matches('/') {
+            "" => format!("http://{}:15000", self.host),
+            url => url.to_owned(),
+        }
+    }
+
+    /// URLs of the trackers.
+    pub fn tracker_urls(&self) -> Vec<String> {
+        if self.trackers.is_empty() { vec![format!("http://{}:15003", self.host)] } else { self.trackers.clone() }
+    }
+}
+
+impl Config {
+    /// What cannot be right although every value has the right type: key and remedy, all of it at once.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let mut add = |key: &str, why: String| problems.push((key.to_owned(), why));
+        if let Err(errors) = Namespaces::new(&self.namespaces) {
+            errors.iter().for_each(|error| add("namespaces", error.to_string()));
+        }
+        for url in std::iter::once(self.server.registry_url()).chain(self.server.tracker_urls()) {
+            if !is_plain_url(&url) {
+                add("server", format!("`{url}` is not a usable address; write it as http://host:port"));
+            }
+        }
+        if self.cache.directory.as_os_str().is_empty() {
+            add("cache.directory", "is empty; name a directory on a disk with room for the cache".to_owned());
+        }
+        if self.registry.first_byte_timeout.as_secs() == 0 {
+            add("registry.first_byte_timeout", "is zero; 10s suits every runtime".to_owned());
+        }
+        if let Err(error) = shoal_telemetry::logging::check_filter(&self.log.filter) {
+            add("log.filter", format!("{error}; write a level such as info"));
+        }
+        problems
+    }
+}
+
+fn is_plain_url(url: &str) -> bool {
+    url.parse::<http::Uri>().is_ok_and(|uri| {
+        uri.scheme_str() == Some("http") && uri.authority().is_some() && matches!(uri.path(), "" | "/")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_host_stands_for_both_addresses() {
+        let server = Server { host: "shoal.internal".to_owned(), ..Server::default() };
+        assert_eq!(server.registry_url(), "http://shoal.internal:15000");
+        assert_eq!(server.tracker_urls(), ["http://shoal.internal:15003"]);
+    }
+
+    #[test]
+    fn the_defaults_have_no_problems() {
+        assert_eq!(Config::default().problems(), []);
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let mut config = Config::default();
+        config.server.registry = "shoal:15000/x".to_owned();
+        config.namespaces = vec![Namespace { host: "a b".to_owned(), prefix: String::new() }];
+        config.log.filter = "loud=very".to_owned();
+        let keys: Vec<_> = config.problems().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["namespaces", "server", "log.filter"]);
+    }
+}
