@@ -4,6 +4,7 @@
 //! and no half-started process answers. Draining goes the other way round: the faces first, the swarm last.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +94,14 @@ impl App {
         self.addresses
     }
 
+    /// Writes [`Self::addresses`] as JSON, so that whoever started the agent learns the real ports and that it listens.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_ready_file(&self, path: &Path) -> std::io::Result<()> {
+        crate::references::write_aside(path, &serde_json::to_vec(&self.addresses)?)
+    }
+
     /// Answers until `shutdown` is triggered, then drains.
     pub async fn run(self, shutdown: Shutdown) {
         let probes = |handler: Arc<dyn Handler>| -> Arc<dyn Handler> {
@@ -124,8 +133,8 @@ async fn open_store(config: &Config) -> Result<Store> {
     let root = config.cache.directory.join("blobs");
     let options = Options {
         durability: Durability::Cache,
-        capacity: Some(config.cache.capacity.bytes()),
-        free_min: config.cache.free_min.bytes(),
+        capacity: Some(config.cache.capacity.0),
+        free_min: config.cache.free_min.0,
     };
     std::fs::create_dir_all(&root).with_context(|| format!("cannot make {} (cache.directory)", root.display()))?;
     let shown = root.display().to_string();
@@ -151,7 +160,7 @@ fn join(
     if let Some(ip) = config.peer.advertise {
         tracker = tracker.with_ip(ip);
     }
-    let cluster_key = blake3_key(config.cluster_key.expose());
+    let cluster_key = cluster_key_hash(config.cluster_key.reveal());
     Ok(Swarm::start(
         listener,
         SwarmOptions::new(peer_id, Role::Agent, cluster_key),
@@ -163,7 +172,7 @@ fn join(
 }
 
 /// The 32 bytes that the members of one cluster show each other: a hash, so that the key itself never leaves the process.
-fn blake3_key(secret: &str) -> [u8; 32] {
+fn cluster_key_hash(secret: &str) -> [u8; 32] {
     let mut key = [0; 32];
     key.copy_from_slice(Digest::sha256(format!("shoal cluster key\n{secret}").as_bytes()).as_bytes());
     key
@@ -177,7 +186,7 @@ fn mirror(config: &Config, swarm: &Swarm, store: &Store, client: &Client, metric
     let manifests = ManifestCache::open(&directory.join("manifests")).context("cannot open cache.directory")?;
     let server = config.server.registry_url();
     let resolver = Resolver::new(server.clone(), client.clone(), namespaces, references, manifests);
-    let fetch = Fetch::new(swarm.clone(), store.clone(), config.registry.first_byte_timeout.into());
+    let fetch = Fetch::new(swarm.clone(), store.clone(), config.registry.first_byte_timeout.0);
     Ok(Mirror::new(resolver, fetch, server, client.clone(), MirrorMetrics::register(metrics)))
 }
 

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use shoal_config::Secret;
-use shoal_config::units::{ByteSize, Duration};
+use shoal_config::{ByteSize, ConfigError, ConfigErrors, Duration, Secret, Sources};
 use shoal_telemetry::LogFormat;
 
+use crate::cli::Cli;
 use crate::namespace::{Namespace, Namespaces};
 
 /// The whole configuration of the agent.
@@ -107,7 +107,7 @@ impl Default for Server {
 impl Default for Registry {
     fn default() -> Self {
         // A third of containerd's 30 s for a response head, so that the next host still gets its turn.
-        Self { listen: loopback(16000), first_byte_timeout: Duration::from_secs(10) }
+        Self { listen: loopback(16000), first_byte_timeout: Duration(std::time::Duration::from_secs(10)) }
     }
 }
 
@@ -127,8 +127,8 @@ impl Default for Cache {
     fn default() -> Self {
         Self {
             directory: PathBuf::from("/var/lib/shoal/agent"),
-            capacity: ByteSize::gib(20),
-            free_min: ByteSize::gib(1),
+            capacity: ByteSize(20 << 30),
+            free_min: ByteSize(1 << 30),
         }
     }
 }
@@ -155,29 +155,42 @@ impl Server {
 }
 
 impl Config {
-    /// What cannot be right although every value has the right type: key and remedy, all of it at once.
-    pub fn problems(&self) -> Vec<(String, String)> {
+    /// What cannot be right although every value has the right type.
+    fn problems(&self) -> Vec<ConfigError> {
         let mut problems = Vec::new();
-        let mut add = |key: &str, why: String| problems.push((key.to_owned(), why));
+        let mut add = |key: &str, problem: String, remedy: &str| {
+            problems.push(ConfigError::semantic(key, problem, remedy));
+        };
         if let Err(errors) = Namespaces::new(&self.namespaces) {
-            errors.iter().for_each(|error| add("namespaces", error.to_string()));
+            errors.iter().for_each(|error| add("namespaces", error.to_string(), "see docs/operations/clients.md"));
         }
         for url in std::iter::once(self.server.registry_url()).chain(self.server.tracker_urls()) {
             if !is_plain_url(&url) {
-                add("server", format!("`{url}` is not a usable address; write it as http://host:port"));
+                add("server", format!("`{url}` is not a usable address"), "write it as http://host:port");
             }
         }
         if self.cache.directory.as_os_str().is_empty() {
-            add("cache.directory", "is empty; name a directory on a disk with room for the cache".to_owned());
+            add("cache.directory", "is empty".to_owned(), "name a directory on a disk with room for the cache");
         }
-        if self.registry.first_byte_timeout.as_secs() == 0 {
-            add("registry.first_byte_timeout", "is zero; 10s suits every runtime".to_owned());
+        if self.registry.first_byte_timeout.0.is_zero() {
+            add("registry.first_byte_timeout", "is zero".to_owned(), "10s suits every runtime");
         }
         if let Err(error) = shoal_telemetry::logging::check_filter(&self.log.filter) {
-            add("log.filter", format!("{error}; write a level such as info"));
+            add("log.filter", error.to_string(), "write a level such as info");
         }
         problems
     }
+}
+
+/// Reads file, environment and flags.
+///
+/// # Errors
+/// Every mistake in all of them.
+pub fn load(cli: &Cli) -> Result<Config, ConfigErrors> {
+    let sources = Sources { file: cli.config.clone(), flags: cli.overrides(), ..Sources::default() };
+    let config: Config = shoal_config::load(&sources)?;
+    ConfigErrors::check(config.problems())?;
+    Ok(config)
 }
 
 fn is_plain_url(url: &str) -> bool {
@@ -199,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_defaults_have_no_problems() {
-        assert_eq!(Config::default().problems(), []);
+        assert!(Config::default().problems().is_empty());
     }
 
     #[test]
@@ -208,7 +221,7 @@ mod tests {
         config.server.registry = "shoal:15000/x".to_owned();
         config.namespaces = vec![Namespace { host: "a b".to_owned(), prefix: String::new() }];
         config.log.filter = "loud=very".to_owned();
-        let keys: Vec<_> = config.problems().into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<_> = config.problems().into_iter().map(|problem| problem.path).collect();
         assert_eq!(keys, ["namespaces", "server", "log.filter"]);
     }
 }

@@ -14,4 +14,5 @@ pub mod mirror;
 pub mod namespace;
 pub mod references;
 pub mod resolve;
+pub mod signals;
 pub mod web_seed;

@@ -1,3 +1,58 @@
-//! Entry point.
+//! Entry point: read the configuration, build the agent, answer until told to stop.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use shoal_agent::app::App;
+use shoal_agent::cli::Cli;
+use shoal_agent::config::{self, Config};
+use shoal_agent::signals;
+use shoal_http::Shutdown;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: &Cli) -> Result<()> {
+    let config = config::load(cli)?;
+    if cli.print_config {
+        return print(&shoal_config::render(&config));
+    }
+    if cli.check_config {
+        return print("the configuration is valid\n");
+    }
+    shoal_telemetry::init_logging(config.log.format, &config.log.filter);
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(cli, &config))
+}
+
+async fn serve(cli: &Cli, config: &Config) -> Result<()> {
+    let shutdown = Shutdown::new();
+    signals::stop_on_signal(shutdown.clone())?;
+    let app = App::build(config).await?;
+    let addresses = app.addresses();
+    tracing::info!(registry = %addresses.registry, peer = %addresses.peer, admin = %addresses.admin, "listening");
+    if let Some(file) = &cli.ready_file {
+        app.write_ready_file(file).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    app.run(shutdown).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where the program speaks to whoever started it")]
+fn report(error: &anyhow::Error) {
+    eprintln!("shoal-agent: {error:#}");
+}
