@@ -1,1 +1,30 @@
-//! Starts and stops real servers, agents and clients for the end-to-end tests. Not shipped.
+//! Starts and stops real servers, agents and clients. Not shipped.
+//!
+//! The end-to-end tests, the demo and the benches share this harness, so that there is one place that knows how a cluster is
+//! started and how a client behaves. It drives the programs from outside only (command line, HTTP, signals, files); it imports
+//! no room that they are made of, because a test that shares code with what it tests shares its mistakes.
+//!
+//! Everything lives in temporary directories and on ports that the kernel chose; whatever was started is stopped on drop.
+
+pub mod buildah;
+pub mod cluster;
+pub mod containerd;
+pub mod docker;
+pub mod metrics;
+pub mod mounts;
+pub mod podman;
+pub mod process;
+pub mod programs;
+pub mod pull;
+pub mod push;
+pub mod ready;
+pub mod registry;
+pub mod skopeo;
+pub mod tool;
+pub mod wait;
+
+pub use cluster::{Cluster, Node};
+pub use metrics::Metrics;
+pub use process::{Process, Program};
+pub use pull::{PullReport, Puller};
+pub use registry::Registry;

@@ -1,3 +1,61 @@
-//! Entry point.
+//! `cargo xtask`: the developer's command line. Not shipped.
+//!
+//! One file per word of the command line; what starts and stops programs lives in `shoal-e2e`, which the end-to-end tests
+//! share, so that a demo and a test cannot disagree about how a cluster is started.
 
-fn main() {}
+mod bench;
+mod build;
+mod demo;
+mod images;
+mod options;
+mod terminal;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Developer's commands of Shoal")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Push an image and pull it through a swarm of agents, all on this machine
+    Demo(demo::Arguments),
+    /// Set up what the tests need and run them, tier by tier
+    Test(test::Arguments),
+    /// Measure
+    #[command(subcommand)]
+    Bench(bench::Command),
+    /// Check the house rules that compilers do not check
+    Tidy,
+    /// Make images from nothing
+    Images(images::Arguments),
+    /// Pull one blob when told to, and report as JSON (used by `bench swarm` inside network namespaces)
+    #[command(hide = true)]
+    PullOne(bench::pull_one::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(command) => bench::run(&command),
+        Command::Tidy => tidy::run(),
+        Command::Images(arguments) => images::run(&arguments),
+        Command::PullOne(arguments) => bench::pull_one::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::complain(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! podman with storage and configuration of its own; there is no daemon to start.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use anyhow::Result;
+
+use crate::mounts::MountedDir;
+use crate::process::Program;
+use crate::tool;
+
+/// A podman that shares nothing with the machine's.
+#[derive(Debug)]
+pub struct Podman {
+    directory: MountedDir,
+}
+
+impl Podman {
+    /// A podman with empty storage.
+    pub fn new() -> Result<Self> {
+        let podman = Self { directory: MountedDir::new()? };
+        fs::write(podman.directory.path().join("registries.conf"), "")?;
+        Ok(podman)
+    }
+
+    /// Sends pulls of `registry` to an agent, as docs/operations/clients.md tells users to.
+    pub fn point(&self, registry: &str, agent: SocketAddr) -> Result<()> {
+        let configuration = format!(
+            "[[registry]]\nprefix = \"{registry}\"\nlocation = \"{registry}\"\n\n\
+             [[registry.mirror]]\nlocation = \"{agent}\"\ninsecure = true\n"
+        );
+        Ok(fs::write(self.directory.path().join("registries.conf"), configuration)?)
+    }
+
+    /// `podman WORDS`, which must succeed; returns its standard output.
+    pub fn run(&self, words: &[&str]) -> Result<String> {
+        let at = |name: &str| self.directory.path().join(name);
+        let program = Program::new(tool::find("podman", "podman")?)
+            .env("CONTAINERS_REGISTRIES_CONF", at("registries.conf"))
+            .env("REGISTRY_AUTH_FILE", at("auth.json"))
+            .arg("--root")
+            .arg(at("root"))
+            .arg("--runroot")
+            .arg(at("run"))
+            .arg("--tmpdir")
+            .arg(at("tmp"))
+            .args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none"])
+            .args(words);
+        fs::write(at("auth.json"), "{}")?;
+        tool::run(program)
+    }
+}

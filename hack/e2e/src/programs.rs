@@ -1,0 +1,99 @@
+//! How our programs are started: the one place that spells their flags and configuration keys.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::Program;
+use crate::ready::Ready;
+
+/// Names the directory with the programs under test. `cargo xtask test` sets it to the release programs.
+pub const BIN_DIR_VARIABLE: &str = "SHOAL_BIN_DIR";
+
+/// Listeners of the server, by their names in configuration and ready file.
+pub const SERVER_LISTENERS: [&str; 6] = ["registry", "peer", "origin", "tracker", "tags", "admin"];
+/// Listeners of an agent.
+pub const AGENT_LISTENERS: [&str; 3] = ["registry", "peer", "admin"];
+
+/// The directory with the programs under test.
+pub fn bin_dir() -> Result<PathBuf> {
+    let directory = std::env::var_os(BIN_DIR_VARIABLE).map(PathBuf::from).with_context(|| {
+        format!("{BIN_DIR_VARIABLE} does not say where shoal-server and shoal-agent are: run cargo xtask test --tier e2e")
+    })?;
+    for program in ["shoal-server", "shoal-agent"] {
+        let path = directory.join(program);
+        ensure!(path.is_file(), "there is no {}: cargo build --release", path.display());
+    }
+    Ok(directory)
+}
+
+/// Where one program lives: its directory, its address, and words that its command line stands behind.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Everything that it writes is in here.
+    pub directory: PathBuf,
+    /// All listeners bind this address.
+    pub ip: IpAddr,
+    /// Such as `ip netns exec NAME`; empty on this machine's own network.
+    pub prefix: Vec<String>,
+}
+
+impl Place {
+    /// On the loopback address.
+    pub fn loopback(directory: PathBuf) -> Self {
+        Self { directory, ip: Ipv4Addr::LOCALHOST.into(), prefix: Vec::new() }
+    }
+
+    /// Where the program writes its addresses.
+    pub fn ready_file(&self) -> PathBuf {
+        self.directory.join("ready.json")
+    }
+
+    /// Where the program writes its log.
+    pub fn log_file(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    /// Where the program keeps its data.
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+}
+
+/// The server. With `former` addresses it takes them again, else the kernel chooses.
+pub fn server(bin_dir: &Path, place: &Place, former: Option<&Ready>) -> Result<Program> {
+    let mut configuration = format!("data: {}\n", place.data().display());
+    for name in SERVER_LISTENERS {
+        configuration.push_str(&listener(place, name, former)?);
+    }
+    program(&bin_dir.join("shoal-server"), place, &configuration)
+}
+
+/// An agent of the server with these addresses.
+pub fn agent(bin_dir: &Path, place: &Place, server: &Ready, former: Option<&Ready>) -> Result<Program> {
+    let mut configuration = format!(
+        "server:\n  registry: http://{}\n  trackers: [http://{}]\ncache:\n  directory: {}\n",
+        server.listener("registry")?,
+        server.listener("tracker")?,
+        place.data().display(),
+    );
+    for name in AGENT_LISTENERS {
+        configuration.push_str(&listener(place, name, former)?);
+    }
+    program(&bin_dir.join("shoal-agent"), place, &configuration)
+}
+
+fn listener(place: &Place, name: &str, former: Option<&Ready>) -> Result<String> {
+    let port = former.map_or(Ok(0), |ready| ready.listener(name).map(|address| address.port()))?;
+    Ok(format!("{name}:\n  listen: \"{}\"\n", SocketAddr::new(place.ip, port)))
+}
+
+fn program(path: &Path, place: &Place, configuration: &str) -> Result<Program> {
+    fs::create_dir_all(&place.directory)?;
+    let file = place.directory.join("config.yaml");
+    fs::write(&file, configuration).with_context(|| format!("cannot write {}", file.display()))?;
+    let program = Program::new(path).arg("--config").arg(file).arg("--ready-file").arg(place.ready_file());
+    Ok(program.behind(&place.prefix))
+}

@@ -1,0 +1,31 @@
+//! Builds the programs that demo, tests and benches start.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::terminal::complain;
+use crate::workspace;
+
+/// Packages with a program that ships.
+const PROGRAMS: [&str; 3] = ["shoal-server", "shoal-agent", "shoalctl"];
+
+/// Builds the release programs and returns the directory they are in.
+pub(crate) fn release_programs() -> Result<PathBuf> {
+    complain("building the release programs …");
+    let metadata = workspace::metadata()?;
+    let mut command = workspace::cargo();
+    command.args(["build", "--release"]);
+    for package in &metadata.packages {
+        if package
+            .targets
+            .iter()
+            .any(|target| PROGRAMS.contains(&target.name.as_str()) && target.kind == ["bin"])
+        {
+            command.args(["--package", &package.name]);
+        }
+    }
+    let status = command.status().context("cannot run cargo build")?;
+    ensure!(status.success(), "the release programs did not build; see cargo's messages above");
+    Ok(metadata.target_directory.join("release"))
+}
