@@ -1,0 +1,206 @@
+//! What happened, turned into inputs of the core.
+
+use shoal_oci::Digest;
+use shoal_store::{Error, ErrorKind};
+use shoal_swarm_protocol::{AnnounceError, AnnounceReply, ConnId, Input, RejectCause, Source};
+use shoal_swarm_types::PieceIndex;
+use tracing::{debug, error, warn};
+
+use super::Actor;
+use crate::blobs::Joining;
+use crate::desk::{Wish, Words};
+use crate::disk::Job;
+use crate::error::{OpenError, ReadError};
+use crate::event::{Arrival, Command, Done, Event, Finding};
+use crate::view::Storage;
+
+impl Actor {
+    pub(super) fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Connected(arrival) => self.on_connected(arrival),
+            Event::DialFailed { addr } => self.feed(Input::DialFailed { addr }),
+            Event::Received { conn, message, permit } => {
+                self.in_hand = permit;
+                self.feed(Input::Received { conn, message });
+                self.in_hand = None;
+            }
+            Event::Drained { conn } => self.feed(Input::Drained { conn }),
+            Event::Disconnected { conn } => self.on_disconnected(conn),
+            Event::Disk(done) => self.on_done(done),
+            Event::Announced(answers) => self.on_announced(answers),
+            Event::Web { digest, index, data: Some(data) } => {
+                self.feed(Input::WebFetched { digest, index, data });
+            }
+            Event::Web { digest, index, data: None } => self.feed(Input::WebFailed { digest, index }),
+        }
+    }
+
+    pub(super) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Open { digest, reply } => {
+                if let Joining::First = self.blobs.join(digest, reply) {
+                    self.disk.submit(Job::Find { digest });
+                }
+            }
+            Command::Heal { metainfo, index, reply } => self.heal(metainfo, index, Some(reply)),
+            Command::Status { reply } => {
+                // The caller may have stopped waiting.
+                let _ = reply.send(self.core.statuses());
+            }
+            // Ends the loop before it comes here.
+            Command::Shutdown { reply } => drop(reply),
+        }
+    }
+
+    pub(super) fn on_words(&mut self, words: Words) {
+        for digest in words.seeds {
+            self.feed(Input::Seed { digest });
+        }
+        for (reader, (digest, wish)) in words.wishes {
+            self.feed(match wish {
+                Wish::Pieces(pieces) => Input::Want { digest, reader, pieces },
+                Wish::Gone => Input::Unwant { digest, reader },
+            });
+        }
+    }
+
+    fn on_connected(&mut self, arrival: Arrival) {
+        let Arrival { stream, peer, addr, outbound } = arrival;
+        match self.conns.add(stream) {
+            Some(conn) => self.feed(Input::Connected { conn, peer, addr, outbound }),
+            None if outbound => self.feed(Input::DialFailed { addr }),
+            None => debug!(%addr, "too many peer connections; dropped the newest"),
+        }
+    }
+
+    fn on_disconnected(&mut self, conn: ConnId) {
+        if self.conns.close(conn) {
+            self.feed(Input::Disconnected { conn });
+        }
+    }
+
+    fn on_announced(&mut self, answers: Vec<(Digest, Result<AnnounceReply, AnnounceError>)>) {
+        self.announces.done();
+        for (digest, answer) in answers {
+            self.gauges.announced(answer.as_ref().err().copied());
+            self.feed(match answer {
+                Ok(reply) => Input::Announced { digest, reply },
+                Err(error) => Input::AnnounceFailed { digest, error },
+            });
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Found { digest, result } => self.on_found(digest, result),
+            Done::Prepared { digest, result } => self.on_prepared(digest, result),
+            Done::LookedUp { digest, held } => self.on_looked_up(digest, held),
+            Done::Stored { digest, index, source, result } => self.on_stored(digest, index, source, result),
+            Done::Read { conn, digest, index, result } => {
+                let damage = result.as_ref().err().map(Error::kind);
+                self.feed(Input::PieceRead { conn, digest, index, data: result.ok() });
+                self.on_damage(digest, index, damage);
+            }
+            Done::Committed { digest, result } => self.on_committed(digest, result),
+            Done::Demoted { digest, result } => self.on_demoted(digest, result),
+        }
+    }
+
+    /// The store has been asked about a blob that somebody opens.
+    fn on_found(&mut self, digest: Digest, result: shoal_store::Result<Finding>) {
+        match result {
+            Ok(Finding::Held(storage @ Storage::Blob(_))) => self.blobs.completed(&digest, storage),
+            Ok(Finding::Held(storage)) => {
+                self.feed(Input::Open { digest });
+                self.ready(digest, storage);
+            }
+            Ok(Finding::Nothing) => self.feed(Input::Open { digest }),
+            Err(error) => self.on_broken(digest, &error),
+        }
+    }
+
+    fn on_prepared(&mut self, digest: Digest, result: shoal_store::Result<Storage>) {
+        match result {
+            Ok(storage) => self.ready(digest, storage),
+            Err(error) => {
+                self.feed(Input::Absent { digest });
+                self.on_broken(digest, &error);
+            }
+        }
+    }
+
+    /// Pieces can be read from, and written to, `storage`.
+    fn ready(&mut self, digest: Digest, storage: Storage) {
+        let (metainfo, have) = (storage.metainfo().clone(), storage.have());
+        self.blobs.readable(digest, storage);
+        self.feed(Input::Prepared { digest, metainfo, have });
+    }
+
+    fn on_looked_up(&mut self, digest: Digest, held: Option<Storage>) {
+        self.feed(match held {
+            Some(storage) => {
+                let (metainfo, have) = (storage.metainfo().clone(), storage.have());
+                Input::Prepared { digest, metainfo, have }
+            }
+            None => Input::Absent { digest },
+        });
+    }
+
+    fn on_stored(
+        &mut self,
+        digest: Digest,
+        index: PieceIndex,
+        source: Source,
+        result: shoal_store::Result<()>,
+    ) {
+        let error = match result {
+            Ok(()) => {
+                // Readers first: the core's answer may be to commit the blob.
+                self.blobs.arrived(&digest, index);
+                return self.feed(Input::PieceStored { digest, index });
+            }
+            Err(error) => error,
+        };
+        let why = match error.kind() {
+            ErrorKind::Corrupt | ErrorKind::Invalid => RejectCause::Corrupt,
+            _ => RejectCause::Disk,
+        };
+        self.feed(Input::PieceRejected { digest, index, source, why });
+        if why == RejectCause::Disk && self.blobs.contains(&digest) {
+            // Fetching the same bytes again and again will not mend the disk.
+            self.feed(Input::Close { digest });
+            self.on_broken(digest, &error);
+        }
+    }
+
+    fn on_committed(&mut self, digest: Digest, result: shoal_store::Result<Storage>) {
+        let error = match result {
+            Ok(storage) => return self.blobs.completed(&digest, storage),
+            Err(error) => error,
+        };
+        let Some(storage) = self.disk.handles().get(&digest) else { return self.on_broken(digest, &error) };
+        let missing: Vec<_> = storage.have().iter_missing().collect();
+        warn!(%digest, %error, missing = missing.len(), "cannot commit a download");
+        if missing.is_empty() {
+            self.feed(Input::Close { digest });
+            return self.on_broken(digest, &error);
+        }
+        for index in missing {
+            self.lose(digest, index);
+        }
+    }
+
+    /// The store cannot hold or give this blob.
+    pub(super) fn on_broken(&mut self, digest: Digest, error: &Error) {
+        error!(%digest, %error, "the store failed");
+        let opening = match error.kind() {
+            ErrorKind::NoSpace => OpenError::NoSpace,
+            _ => OpenError::Internal(error.to_string()),
+        };
+        let reading = match error.kind() {
+            ErrorKind::Corrupt | ErrorKind::DigestMismatch => ReadError::Corrupt,
+            _ => ReadError::Io(error.to_string()),
+        };
+        self.give_up(&digest, &opening, &reading);
+    }
+}

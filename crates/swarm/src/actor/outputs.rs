@@ -1,0 +1,73 @@
+//! What the core asks for, handed to whoever does it.
+
+use shoal_oci::Digest;
+use shoal_swarm_protocol::{CloseReason, ConnId, FailReason, Input, Message, Output, Source};
+use shoal_swarm_types::PieceIndex;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::Actor;
+use crate::announce::AnnounceItem;
+use crate::disk::Job;
+use crate::error::{OpenError, ReadError};
+
+impl Actor {
+    pub(super) fn apply(&mut self, output: Output) {
+        match output {
+            Output::Announce { digest, event, complete, need_metainfo } => {
+                self.announces.add(AnnounceItem { digest, event, complete, need_metainfo }, Instant::now());
+            }
+            Output::Prepare { metainfo, .. } => self.disk.submit(Job::Prepare { metainfo }),
+            Output::Lookup { digest } => self.disk.submit(Job::Lookup { digest }),
+            Output::Dial { addr } => self.dialer.dial(addr),
+            Output::Send { conn, message } => self.send(conn, message),
+            Output::Close { conn, reason } => self.close(conn, reason),
+            Output::ReadPiece { conn, digest, index } => self.read_piece(conn, digest, index),
+            Output::StorePiece { digest, index, source, data } => {
+                let permit = match source {
+                    Source::Conn(_) => self.in_hand.take(),
+                    Source::Web => None,
+                };
+                self.disk.submit(Job::Store { digest, index, source, data, permit });
+            }
+            Output::FetchWeb { digest, index, url } => {
+                self.web.fetch(digest, index, self.blobs.layout(&digest).as_ref(), url);
+            }
+            Output::Completed { digest } => self.disk.submit(Job::Commit { digest }),
+            Output::Failed { digest, error } => self.fail(digest, error),
+            Output::Banned { peer, reason } => warn!(%peer, %reason, "banned a peer"),
+        }
+    }
+
+    fn send(&mut self, conn: ConnId, message: Message) {
+        if !self.conns.send(conn, message) {
+            debug!(conn = conn.0, "a peer reads too slowly; disconnected it");
+            self.inbox.push_back(Input::Disconnected { conn });
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, reason: CloseReason) {
+        debug!(conn = conn.0, %reason, "closing a peer connection");
+        self.conns.close(conn);
+    }
+
+    /// Reads a piece for a peer: from memory at once, else on a disk worker, else (when those are swamped) not at all.
+    fn read_piece(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) {
+        let cached = self.disk.cached(&digest, index);
+        if cached.is_none() && !self.disk.is_overloaded() {
+            self.disk.submit(Job::Read { conn, digest, index });
+        } else {
+            self.inbox.push_back(Input::PieceRead { conn, digest, index, data: cached });
+        }
+    }
+
+    fn fail(&mut self, digest: Digest, error: FailReason) {
+        info!(%digest, %error, "a download failed");
+        let (opening, reading) = match error {
+            FailReason::NotFound => (OpenError::NotFound, ReadError::Unavailable),
+            FailReason::Unavailable => (OpenError::Unavailable, ReadError::Unavailable),
+            FailReason::Stalled => (OpenError::Unavailable, ReadError::Stalled),
+        };
+        self.give_up(&digest, &opening, &reading);
+    }
+}

@@ -1,0 +1,108 @@
+//! One connection to a peer: a task that reads, a task that writes, and the handle by which the actor holds both.
+//!
+//! Memory of one connection, at most: [`READ_BUFFER_LEN`] and one message that is coming in (a piece, up to 4 MiB), plus what the
+//! core has queued for sending, cut off at [`SEND_MAX_BYTES`]. Messages that have come in count against one budget for all
+//! connections; when it is used up, sockets are not read and TCP slows the senders down.
+//!
+//! [`READ_BUFFER_LEN`]: crate::limits::READ_BUFFER_LEN
+//! [`SEND_MAX_BYTES`]: crate::limits::SEND_MAX_BYTES
+
+mod frames;
+mod queue;
+mod write;
+
+use std::sync::Arc;
+
+use shoal_swarm_protocol::{ConnId, Message};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tracing::debug;
+
+use crate::event::Event;
+use crate::limits::Times;
+use frames::{Frames, Interruption};
+use queue::SendQueue;
+
+/// Memory for messages that have come in and are not dealt with yet, shared by all connections.
+#[derive(Clone)]
+pub(crate) struct Budget {
+    bytes: Arc<Semaphore>,
+    max: usize,
+}
+
+impl Budget {
+    /// A budget of `max` bytes.
+    pub(crate) fn new(max: usize) -> Self {
+        // A budget of nothing would stop every connection.
+        let max = max.max(1);
+        Self { bytes: Arc::new(Semaphore::new(max)), max }
+    }
+
+    /// Waits until `len` bytes are free. A single message that is larger than the whole budget takes all of it.
+    async fn take(&self, len: usize) -> Option<OwnedSemaphorePermit> {
+        let len = u32::try_from(len.min(self.max)).unwrap_or(u32::MAX);
+        Arc::clone(&self.bytes).acquire_many_owned(len).await.ok()
+    }
+}
+
+/// The actor's hold on a connection. When it is dropped, nothing more is read, and what is queued is still sent, within a limit.
+pub(crate) struct Conn {
+    queue: Arc<SendQueue>,
+    reader: AbortHandle,
+}
+
+impl Conn {
+    /// Starts both tasks.
+    pub(crate) fn start(
+        id: ConnId,
+        stream: TcpStream,
+        budget: Budget,
+        times: &Times,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let (read, write) = stream.into_split();
+        let queue = Arc::new(SendQueue::default());
+        let frames = Frames::new(read, times.frame);
+        let reader = tokio::spawn(receive(id, frames, budget, events.clone())).abort_handle();
+        tokio::spawn(write::run(id, write, Arc::clone(&queue), times.clone(), events));
+        Self { queue, reader }
+    }
+
+    /// Queues a message. False when the peer takes in too little and must be cut off.
+    pub(crate) fn send(&self, message: Message) -> bool {
+        self.queue.push(message)
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.reader.abort();
+        self.queue.close();
+    }
+}
+
+/// Passes on what comes in, until the connection ends.
+async fn receive(conn: ConnId, mut frames: Frames, budget: Budget, events: mpsc::Sender<Event>) {
+    loop {
+        let message = match frames.next().await {
+            Ok(message) => message,
+            Err(interruption) => {
+                note(conn, &interruption);
+                break;
+            }
+        };
+        let permit = match &message {
+            Message::Piece { data, .. } => budget.take(data.len()).await,
+            _ => None,
+        };
+        if events.send(Event::Received { conn, message, permit }).await.is_err() {
+            return;
+        }
+    }
+    let _ = events.send(Event::Disconnected { conn }).await;
+}
+
+fn note(conn: ConnId, interruption: &Interruption) {
+    debug!(conn = conn.0, why = %interruption, "a peer connection ended");
+}

@@ -1,0 +1,98 @@
+//! Sending what is queued: heads of messages from one small buffer, payloads from where they are, in vectored writes.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use shoal_swarm_protocol::{ConnId, Message, encode_head};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::queue::{SendQueue, cost};
+use crate::event::Event;
+use crate::limits::Times;
+
+/// Writes until the queue is closed and empty, or the socket fails, or the peer stops reading.
+pub(crate) async fn run(
+    conn: ConnId,
+    mut write: OwnedWriteHalf,
+    queue: Arc<SendQueue>,
+    times: Times,
+    events: mpsc::Sender<Event>,
+) {
+    let mut batch = Vec::new();
+    while queue.take(&mut batch).await {
+        if let Err(error) = send(conn, &mut write, &batch, &queue, &times, &events).await {
+            debug!(conn = conn.0, %error, "cannot send to a peer");
+            let _ = events.send(Event::Disconnected { conn }).await;
+            return;
+        }
+        batch.clear();
+    }
+}
+
+/// Writes one batch and reports when the queue becomes low.
+async fn send(
+    conn: ConnId,
+    write: &mut OwnedWriteHalf,
+    batch: &[Message],
+    queue: &SendQueue,
+    times: &Times,
+    events: &mpsc::Sender<Event>,
+) -> io::Result<()> {
+    let parts = Parts::of(batch);
+    let mut slices = parts.slices();
+    let mut rest = slices.as_mut_slice();
+    let mut uncounted: usize = batch.iter().map(cost).sum();
+    while !rest.is_empty() {
+        let written = timeout(times.write_stall, write.write_vectored(rest))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(&mut rest, written);
+        // The bytes on the wire differ a little from what the queue counts; the last write settles it.
+        let counted = if rest.is_empty() { uncounted } else { written.min(uncounted) };
+        uncounted -= counted;
+        if queue.written(counted) {
+            let _ = events.send(Event::Drained { conn }).await;
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a batch: one buffer with all heads, cut where payloads belong between them.
+struct Parts {
+    heads: BytesMut,
+    /// End of a stretch of heads, and the payload that follows it.
+    payloads: Vec<(usize, Bytes)>,
+}
+
+impl Parts {
+    fn of(batch: &[Message]) -> Self {
+        let mut parts = Self { heads: BytesMut::new(), payloads: Vec::new() };
+        for message in batch {
+            if let Some(payload) = encode_head(message, &mut parts.heads) {
+                parts.payloads.push((parts.heads.len(), payload));
+            }
+        }
+        parts
+    }
+
+    fn slices(&self) -> Vec<IoSlice<'_>> {
+        let mut slices = Vec::with_capacity(self.payloads.len() * 2 + 1);
+        let mut start = 0;
+        for (end, payload) in &self.payloads {
+            slices.push(IoSlice::new(&self.heads[start..*end]));
+            slices.push(IoSlice::new(payload));
+            start = *end;
+        }
+        slices.push(IoSlice::new(&self.heads[start..]));
+        slices.retain(|slice| !slice.is_empty());
+        slices
+    }
+}

@@ -1,0 +1,81 @@
+//! Where callers leave word without waiting: readers what they want next, the process what it has to seed.
+//!
+//! One slot per reader that holds its latest wish, one per blob to seed, and a bell for the actor. A reader can change its wish or
+//! vanish at any moment, even inside `drop`, without waiting and without a queue that could fill up: the memory is one slot per
+//! living reader.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use shoal_oci::Digest;
+use shoal_swarm_protocol::ReaderId;
+use tokio::sync::Notify;
+
+/// What a reader wants of a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// These pieces next, in order.
+    Pieces(Range<u32>),
+    /// Nothing more: the reader is gone.
+    Gone,
+}
+
+/// Words that the actor has not seen yet.
+#[derive(Default)]
+pub(crate) struct Desk {
+    words: Mutex<Words>,
+    bell: Notify,
+}
+
+/// What was left on the desk.
+#[derive(Default)]
+pub(crate) struct Words {
+    /// The last wish of each reader.
+    pub(crate) wishes: BTreeMap<ReaderId, (Digest, Wish)>,
+    /// Blobs to seed.
+    pub(crate) seeds: BTreeSet<Digest>,
+}
+
+impl Desk {
+    /// Leaves a wish in place of the reader's former one.
+    pub(crate) fn leave(&self, reader: ReaderId, digest: Digest, wish: Wish) {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner).wishes.insert(reader, (digest, wish));
+        self.bell.notify_one();
+    }
+
+    /// Leaves word that the store has a blob complete.
+    pub(crate) fn seed(&self, digest: Digest) {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner).seeds.insert(digest);
+        self.bell.notify_one();
+    }
+
+    /// Waits until somebody has left a word since the last [`Self::take`]. Cancel-safe.
+    pub(crate) async fn rung(&self) {
+        self.bell.notified().await;
+    }
+
+    /// Everything that was left.
+    pub(crate) fn take(&self) -> Words {
+        std::mem::take(&mut *self.words.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_last_wish_of_a_reader_counts() {
+        let desk = Desk::default();
+        let digest = Digest::sha256(b"x");
+        desk.leave(ReaderId(1), digest, Wish::Pieces(0..4));
+        desk.leave(ReaderId(1), digest, Wish::Pieces(1..5));
+        desk.leave(ReaderId(2), digest, Wish::Gone);
+        desk.rung().await;
+        let wishes = desk.take().wishes;
+        assert_eq!(wishes[&ReaderId(1)], (digest, Wish::Pieces(1..5)));
+        assert_eq!(wishes[&ReaderId(2)], (digest, Wish::Gone));
+        assert!(desk.take().wishes.is_empty());
+    }
+}

@@ -1,0 +1,145 @@
+//! What the actor asks of the disk. Everything here blocks.
+
+use bytes::Bytes;
+use shoal_oci::Digest;
+use shoal_store::{Error, ErrorKind};
+use shoal_swarm_protocol::{ConnId, Source};
+use shoal_swarm_types::{Metainfo, PieceIndex};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Shared;
+use crate::event::{Done, Finding};
+use crate::view::Storage;
+
+/// One job.
+pub(crate) enum Job {
+    /// What does the store hold of this blob? For somebody who opens it.
+    Find { digest: Digest },
+    /// Make ready to take pieces.
+    Prepare { metainfo: Metainfo },
+    /// Does the store hold this blob? For a peer.
+    Lookup { digest: Digest },
+    /// Verify and write a piece. The permit stands for its memory.
+    Store {
+        digest: Digest,
+        index: PieceIndex,
+        source: Source,
+        data: Bytes,
+        permit: Option<OwnedSemaphorePermit>,
+    },
+    /// Read a piece for a peer.
+    Read { conn: ConnId, digest: Digest, index: PieceIndex },
+    /// Turn a partial that has every piece into a blob.
+    Commit { digest: Digest },
+    /// Turn a blob with a bad piece into a partial.
+    Demote { metainfo: Metainfo },
+}
+
+impl Job {
+    /// Does it.
+    pub(super) fn run(self, disk: &Shared) -> Done {
+        match self {
+            Self::Find { digest } => Done::Found { digest, result: disk.find(&digest) },
+            Self::Prepare { metainfo } => {
+                Done::Prepared { digest: *metainfo.digest(), result: disk.prepare(&metainfo) }
+            }
+            Self::Lookup { digest } => Done::LookedUp { digest, held: disk.lookup(&digest) },
+            Self::Store { digest, index, source, data, permit } => {
+                let result = disk.store_piece(digest, index, &data);
+                drop(permit);
+                Done::Stored { digest, index, source, result }
+            }
+            Self::Read { conn, digest, index } => {
+                Done::Read { conn, digest, index, result: disk.read_piece(digest, index) }
+            }
+            Self::Commit { digest } => Done::Committed { digest, result: disk.commit(&digest) },
+            Self::Demote { metainfo } => {
+                Done::Demoted { digest: *metainfo.digest(), result: disk.demote(&metainfo) }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn find(&self, digest: &Digest) -> shoal_store::Result<Finding> {
+        match self.store.blob(digest) {
+            Ok(blob) => return Ok(Finding::Held(Storage::Blob(blob))),
+            // A blob that was found damaged as a whole has left the store.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {}
+            Err(error) => return Err(error),
+        }
+        match self.store.resume(digest) {
+            Ok(partial) => Ok(Finding::Held(self.keep(*digest, Storage::Partial(partial)))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Finding::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn prepare(&self, metainfo: &Metainfo) -> shoal_store::Result<Storage> {
+        let digest = metainfo.digest();
+        if let Some(storage) = self.handles.get(digest) {
+            return Ok(storage);
+        }
+        let storage = match self.store.blob(digest) {
+            Ok(blob) => Storage::Blob(blob),
+            Err(_) => Storage::Partial(self.store.partial(metainfo)?),
+        };
+        Ok(self.keep(*digest, storage))
+    }
+
+    fn lookup(&self, digest: &Digest) -> Option<Storage> {
+        self.handles.get_or_open(&self.store, digest).ok()
+    }
+
+    fn store_piece(&self, digest: Digest, index: PieceIndex, data: &Bytes) -> shoal_store::Result<()> {
+        match self.handles.get(&digest) {
+            Some(Storage::Partial(partial)) => {
+                partial.write_piece(index, data)?;
+                self.cache.put(digest, index, data);
+                Ok(())
+            }
+            // Complete already: the piece is there.
+            Some(Storage::Blob(_)) => Ok(()),
+            None => Err(Error::PartialNotFound(digest)),
+        }
+    }
+
+    fn read_piece(&self, digest: Digest, index: PieceIndex) -> shoal_store::Result<Bytes> {
+        if let Some(piece) = self.cache.get(&digest, index) {
+            return Ok(piece);
+        }
+        let piece = self.handles.get_or_open(&self.store, &digest)?.read_piece(index)?;
+        // The neighbours of a peer that asks now will ask soon.
+        self.cache.put(digest, index, &piece);
+        Ok(piece)
+    }
+
+    fn commit(&self, digest: &Digest) -> shoal_store::Result<Storage> {
+        let blob = match self.handles.get(digest) {
+            Some(Storage::Partial(partial)) => partial.commit()?,
+            Some(Storage::Blob(blob)) => blob,
+            None => self.store.blob(digest)?,
+        };
+        Ok(self.keep(*digest, Storage::Blob(blob)))
+    }
+
+    fn demote(&self, metainfo: &Metainfo) -> shoal_store::Result<Storage> {
+        let digest = metainfo.digest();
+        if let Some(storage @ Storage::Partial(_)) = self.handles.get(digest) {
+            return Ok(storage);
+        }
+        // The handle would keep the damaged file in use.
+        self.handles.close(digest);
+        let partial = match self.store.demote(digest) {
+            // Evicted or removed meanwhile: begin anew.
+            Err(error) if error.kind() == ErrorKind::NotFound => self.store.partial(metainfo),
+            other => other,
+        }?;
+        Ok(self.keep(*digest, Storage::Partial(partial)))
+    }
+
+    fn keep(&self, digest: Digest, storage: Storage) -> Storage {
+        self.handles.put(digest, storage.clone());
+        storage
+    }
+}

@@ -1,0 +1,90 @@
+//! What can happen to the actor: everything that sockets, disk, tracker, web seeds and callers have to say to it.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use shoal_oci::Digest;
+use shoal_swarm_protocol::{AnnounceError, AnnounceReply, BlobStatus, ConnId, Message, Source};
+use shoal_swarm_types::{Metainfo, PeerId, PieceIndex};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use crate::error::{OpenError, ReadError};
+use crate::view::{Storage, View};
+
+/// A word from a task of ours.
+pub(crate) enum Event {
+    /// A connection's handshake is done.
+    Connected(Arrival),
+    /// Dialling failed.
+    DialFailed { addr: SocketAddr },
+    /// A message came in. The permit stands for the memory of its payload until that is on disk.
+    Received { conn: ConnId, message: Message, permit: Option<OwnedSemaphorePermit> },
+    /// A connection's send queue has fallen below its low-water mark.
+    Drained { conn: ConnId },
+    /// A connection ended by itself.
+    Disconnected { conn: ConnId },
+    /// A disk job is done.
+    Disk(Done),
+    /// The tracker answered (or did not) a batch.
+    Announced(Vec<(Digest, Result<AnnounceReply, AnnounceError>)>),
+    /// A web seed answered.
+    Web { digest: Digest, index: PieceIndex, data: Option<Bytes> },
+}
+
+/// A connection whose other end is known.
+pub(crate) struct Arrival {
+    /// The socket.
+    pub(crate) stream: TcpStream,
+    /// Who is there.
+    pub(crate) peer: PeerId,
+    /// Where it takes connections.
+    pub(crate) addr: SocketAddr,
+    /// Whether we dialled.
+    pub(crate) outbound: bool,
+}
+
+/// What the store holds of a blob.
+pub(crate) enum Finding {
+    /// Something: all of it, or a partial of an earlier run.
+    Held(Storage),
+    /// Nothing.
+    Nothing,
+}
+
+/// The result of a disk job.
+pub(crate) enum Done {
+    /// What the store holds, for somebody who opens the blob.
+    Found { digest: Digest, result: shoal_store::Result<Finding> },
+    /// The partial is ready to take pieces.
+    Prepared { digest: Digest, result: shoal_store::Result<Storage> },
+    /// What the store holds, for a peer.
+    LookedUp { digest: Digest, held: Option<Storage> },
+    /// A piece was written, or not.
+    Stored { digest: Digest, index: PieceIndex, source: Source, result: shoal_store::Result<()> },
+    /// A piece was read for a peer, or not.
+    Read { conn: ConnId, digest: Digest, index: PieceIndex, result: shoal_store::Result<Bytes> },
+    /// The partial became a blob, or not.
+    Committed { digest: Digest, result: shoal_store::Result<Storage> },
+    /// A blob with a bad piece became a partial again, or not.
+    Demoted { digest: Digest, result: shoal_store::Result<Storage> },
+}
+
+/// How an opened blob reaches its reader.
+pub(crate) type Opened = Result<watch::Receiver<View>, OpenError>;
+
+/// A word from a caller.
+pub(crate) enum Command {
+    /// Fetch a blob, or find it.
+    Open { digest: Digest, reply: oneshot::Sender<Opened> },
+    /// A reader found that this piece does not verify.
+    Heal {
+        metainfo: Metainfo,
+        index: PieceIndex,
+        reply: oneshot::Sender<Result<watch::Receiver<View>, ReadError>>,
+    },
+    /// Numbers about every blob.
+    Status { reply: oneshot::Sender<Vec<BlobStatus>> },
+    /// Say goodbye and stop.
+    Shutdown { reply: oneshot::Sender<()> },
+}

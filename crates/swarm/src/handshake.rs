@@ -1,0 +1,70 @@
+//! Who is at the other end of a socket: both sides send the same fixed bytes at once, and neither waits for the other to begin.
+//!
+//! Goal: a stranger, a port scanner or a peer of another cluster is gone after one short read, at the price of the socket and a few
+//! hundred bytes. A silent one is gone after a time limit.
+
+use std::io;
+use std::time::Duration;
+
+use shoal_swarm_protocol::{HANDSHAKE_LEN, Handshake, HandshakeError};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::limits::SOCKET_UNSENT_BYTES;
+
+/// Why a connection did not come about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The other end did not complete its handshake in time.
+    #[error("no handshake in time")]
+    Silent,
+    /// The other end speaks something else.
+    #[error(transparent)]
+    Stranger(#[from] HandshakeError),
+    /// The other end belongs to another cluster.
+    #[error("the peer belongs to another cluster; check the cluster key on both sides")]
+    Cluster,
+    /// The socket failed.
+    #[error("the socket failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Exchanges handshakes within `limit`. Returns what the other end said, once it is known to belong to our cluster.
+///
+/// An incoming connection hears nothing of us before it has shown that it belongs here.
+pub(crate) async fn shake(
+    stream: &mut TcpStream,
+    ours: &Handshake,
+    outbound: bool,
+    limit: Duration,
+) -> Result<Handshake, Refusal> {
+    tune(stream)?;
+    match timeout(limit, exchange(stream, ours, outbound)).await {
+        Ok(result) => result,
+        Err(_) => Err(Refusal::Silent),
+    }
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    // Requests and haves are small and somebody waits for each of them.
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_notsent_lowat(SOCKET_UNSENT_BYTES)
+}
+
+async fn exchange(stream: &mut TcpStream, ours: &Handshake, outbound: bool) -> Result<Handshake, Refusal> {
+    if outbound {
+        stream.write_all(&ours.encode()).await?;
+    }
+    let mut bytes = [0; HANDSHAKE_LEN];
+    stream.read_exact(&mut bytes).await?;
+    let theirs = Handshake::decode(&bytes)?;
+    if theirs.cluster != ours.cluster {
+        return Err(Refusal::Cluster);
+    }
+    if !outbound {
+        stream.write_all(&ours.encode()).await?;
+    }
+    Ok(theirs)
+}

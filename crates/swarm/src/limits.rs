@@ -1,0 +1,163 @@
+//! Every number that bounds this room, with its reason.
+//!
+//! The protocol's own limits (requests in flight, peers per blob, retries) live with the core in `shoal-swarm-protocol`; here are
+//! only those of sockets, memory, disk and waiting. What an operator or a test may turn is in [`Times`] and [`Bounds`]; the rest
+//! are constants.
+
+use std::time::Duration;
+
+/// Events that wait for the actor. Each is small (payloads are bounded by [`Bounds::inbound_bytes_max`]); at a microsecond or
+/// so per event this is about a millisecond of work, enough to ride out one scheduling delay.
+pub(crate) const EVENTS_MAX: usize = 1024;
+
+/// Events taken off the channel in one go: amortises the wake-up, and still looks at commands and timers often.
+pub(crate) const EVENTS_BATCH: usize = 64;
+
+/// Commands (open, seed, heal, status) that wait for the actor; callers beyond it wait in `await`.
+pub(crate) const COMMANDS_MAX: usize = 1024;
+
+/// Connections taken in that have not yet said who they are. A handshake is one round trip, so honest peers need a handful;
+/// silent ones are cut off after [`Times::handshake`], and beyond this count newcomers are dropped at once.
+pub(crate) const HANDSHAKES_MAX: usize = 256;
+
+/// Of these, how many from one address: one silent machine must not use up the room of all others.
+pub(crate) const HANDSHAKES_PER_ADDRESS_MAX: usize = 64;
+
+/// Connections beyond the protocol's own limit: the core chooses which to keep, and turns the others away politely, so it has to
+/// see a few more than it keeps.
+pub(crate) const CONNECTIONS_SPARE: usize = 64;
+
+/// Outgoing connection attempts at once; the core asks for few at a time, this bounds what a faulty tracker could cause.
+pub(crate) const DIALS_MAX: usize = 64;
+
+/// How long the listener rests after `accept` failed (usually: no file descriptors left), so that it does not spin.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Read buffer of a connection for everything but piece payloads: control messages are a few dozen bytes, so one read takes in
+/// hundreds of them, and at most this much of a piece is copied once more.
+pub(crate) const READ_BUFFER_LEN: usize = 8 * 1024;
+
+/// Bytes that the kernel holds for a connection without having sent them (`TCP_NOTSENT_LOWAT`). Without it megabytes would wait in
+/// the socket, where the core neither sees nor reorders them; so little is still a millisecond of a 1 Gbit/s link, in which the
+/// next piece can be handed over. Control messages wait no longer than that either.
+pub(crate) const SOCKET_UNSENT_BYTES: u32 = 128 * 1024;
+
+/// Send queue of one connection below which the core is told that it has drained: with what the socket holds, this bridges the
+/// time in which the next piece is read.
+pub(crate) const SEND_LOW_BYTES: usize = 64 * 1024;
+
+/// Send queue of one connection beyond which the peer is cut off: it asked for more than it reads. Room for a window of the
+/// longest pieces (4 MiB) that the core grants to one peer, and the control messages between them.
+pub(crate) const SEND_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes that one vectored write gathers at most; far above what a socket takes at once.
+pub(crate) const WRITE_BATCH_BYTES: usize = 1024 * 1024;
+
+/// Slices that one vectored write gathers at most; Linux takes 1,024 (`IOV_MAX`), few are used.
+pub(crate) const WRITE_SLICES_MAX: usize = 64;
+
+/// Disk jobs that wait. Writes are bounded by [`Bounds::inbound_bytes_max`] and are never refused; beyond this count reads for
+/// peers are answered "not now" instead of queueing behind a disk that is too slow for them.
+pub(crate) const DISK_QUEUE_MAX: usize = 4096;
+
+/// How often the room looks after itself: closes unused files, forgets evicted blobs, counts for the metrics.
+pub(crate) const SWEEP: Duration = Duration::from_secs(2);
+
+/// How long an unused file handle of a complete blob stays open: long enough to serve a burst of requests with one open, short
+/// enough that eviction (which passes over blobs in use) is not held up.
+pub(crate) const HANDLE_IDLE: Duration = Duration::from_secs(10);
+
+/// Announcements in one call: keeps the request under 64 KiB.
+pub(crate) const ANNOUNCE_BATCH_MAX: usize = 256;
+
+/// Announce calls in flight. The tracker answers in a millisecond or two; when it does not, more calls do not help.
+pub(crate) const ANNOUNCES_MAX: usize = 4;
+
+/// Web seed fetches in flight: they are the fallback, and the owner behind them serves everybody.
+pub(crate) const WEB_FETCHES_MAX: usize = 8;
+
+/// How often a reader asks for the same piece again after the disk gave back wrong bytes. A second failure on freshly written
+/// bytes means the disk or the memory is broken, and no further try will help.
+pub(crate) const HEALS_MAX: u32 = 3;
+
+/// How far ahead of itself a reader asks for pieces in order: about what a 1 Gbit/s client drains in 30 ms. More would turn the
+/// whole swarm sequential, and everybody would hold the same pieces.
+pub(crate) const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The window in pieces, at least: as many as the core lets go before rarest-first for a reader that waits.
+pub(crate) const WINDOW_PIECES_MIN: u32 = 4;
+
+/// How long things may take. All are upper bounds on waiting; none delays anything that is ready.
+#[derive(Clone, Debug)]
+pub struct Times {
+    /// From accepting (or connecting) to a complete handshake.
+    pub handshake: Duration,
+    /// From dialling to a connected socket.
+    pub dial: Duration,
+    /// For one write to make any progress before the peer is cut off.
+    pub write_stall: Duration,
+    /// Between the first and the last byte of one message; a whole piece must arrive in this time.
+    pub frame: Duration,
+    /// How long announcements wait for others to share their call.
+    pub announce_window: Duration,
+    /// For one announce call.
+    pub announce: Duration,
+    /// For one range from a web seed.
+    pub web: Duration,
+    /// From `open` to the blob's metainfo. The core usually knows earlier that nobody has it.
+    pub open: Duration,
+    /// For a reader between two signs of progress of its blob. The core usually gives up earlier.
+    pub stall: Duration,
+    /// For the last announcement at shutdown.
+    pub goodbye: Duration,
+    /// For disk work under way at shutdown.
+    pub disk_drain: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            // One round trip, with room for a lost SYN-ACK or segment (retransmission after 1 s and 2 s).
+            handshake: Duration::from_secs(5),
+            dial: Duration::from_secs(5),
+            // A peer whose receive window stays shut this long is gone or stuck.
+            write_stall: Duration::from_secs(30),
+            // 4 MiB in a minute is 560 kbit/s: a peer slower than that on one piece helps nobody.
+            frame: Duration::from_secs(60),
+            // The layers of one image are opened within a few milliseconds of each other.
+            announce_window: Duration::from_millis(5),
+            announce: Duration::from_secs(5),
+            // 4 MiB from a busy owner.
+            web: Duration::from_secs(30),
+            // containerd gives up on a silent response header after 30 s or more; answer before it does.
+            open: Duration::from_secs(20),
+            stall: Duration::from_secs(60),
+            goodbye: Duration::from_millis(1500),
+            disk_drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How much memory and how many threads the room may use.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Bytes of pieces that were received and are not on disk yet. When it is used up, sockets are not read.
+    pub inbound_bytes_max: usize,
+    /// Bytes of verified pieces kept in memory for readers and peers that want them right after arrival.
+    pub cache_bytes_max: usize,
+    /// Blocking threads that read, write and hash at once.
+    pub disk_workers: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            // What the core has in flight at most; sixteen of the longest pieces, half a second of a 1 Gbit/s link.
+            inbound_bytes_max: 64 * 1024 * 1024,
+            cache_bytes_max: 16 * 1024 * 1024,
+            // Hashing runs at more than 1 GB/s per core, so a few threads outrun any network card we know; more would only
+            // take cores from the containers of the node.
+            disk_workers: 4,
+        }
+    }
+}

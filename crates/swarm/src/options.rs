@@ -1,0 +1,42 @@
+//! What a process decides about its swarm when it starts.
+
+use shoal_swarm_protocol::{Limits, Role};
+use shoal_swarm_types::PeerId;
+
+use crate::limits::{Bounds, Times};
+
+/// Identity, role and limits of one participant.
+#[derive(Clone, Debug)]
+pub struct SwarmOptions {
+    /// Who we are; random, made anew at each start.
+    pub peer_id: PeerId,
+    /// Agent or owner.
+    pub role: Role,
+    /// Hash of the cluster's key. Peers with another one are turned away. It travels in the clear: it keeps clusters apart by
+    /// accident, it does not keep an eavesdropper out.
+    pub cluster_key: [u8; 32],
+    /// The protocol's numbers.
+    pub limits: Limits,
+    /// Seed of every random choice of the core.
+    pub seed: u64,
+    /// How long things may take.
+    pub times: Times,
+    /// How much memory and how many threads may be used.
+    pub bounds: Bounds,
+}
+
+impl SwarmOptions {
+    /// Options with the limits that suit the role. The seed is taken from the peer's identity, which is random.
+    pub fn new(peer_id: PeerId, role: Role, cluster_key: [u8; 32]) -> Self {
+        let seed = peer_id.0.iter().fold(0_u64, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte));
+        Self {
+            peer_id,
+            role,
+            cluster_key,
+            limits: Limits::for_role(role),
+            seed,
+            times: Times::default(),
+            bounds: Bounds::default(),
+        }
+    }
+}

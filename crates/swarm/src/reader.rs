@@ -1,0 +1,186 @@
+//! Reading a blob, in order or anywhere, while it is still arriving.
+//!
+//! A reader sees pieces, each of them verified: from memory right after arrival, else from disk. A piece that is not there yet is
+//! waited for, and the swarm is told that this reader needs it and its successors next. A piece that the disk gives back damaged
+//! is fetched again behind the reader's back, a few times. Dropping a reader, or one of its futures, at any point is harmless; the
+//! download itself goes on.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use shoal_oci::Digest;
+use shoal_store::ErrorKind;
+use shoal_swarm_protocol::ReaderId;
+use shoal_swarm_types::{Layout, PieceIndex};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::desk::Wish;
+use crate::error::ReadError;
+use crate::event::Command;
+use crate::limits::{HEALS_MAX, WINDOW_BYTES, WINDOW_PIECES_MIN};
+use crate::swarm::Swarm;
+use crate::view::{Storage, View};
+
+/// Reads one blob.
+pub struct BlobReader {
+    id: ReaderId,
+    digest: Digest,
+    layout: Layout,
+    swarm: Swarm,
+    /// Whether the swarm has heard of this reader.
+    wished: AtomicBool,
+    /// Replaced when the blob had to be fetched again.
+    view: Mutex<watch::Receiver<View>>,
+}
+
+impl BlobReader {
+    pub(crate) fn new(id: ReaderId, digest: Digest, swarm: Swarm, view: watch::Receiver<View>) -> Self {
+        let layout = *view.borrow().storage.metainfo().layout();
+        Self { id, digest, layout, swarm, wished: AtomicBool::new(false), view: Mutex::new(view) }
+    }
+
+    /// The blob's digest.
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The blob's size in bytes.
+    pub const fn size(&self) -> u64 {
+        self.layout.size
+    }
+
+    /// How the blob is cut into pieces.
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The verified bytes of one piece; waits until it has arrived. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the piece cannot be had. A later call may succeed.
+    ///
+    /// An index beyond the last piece gives no bytes.
+    pub async fn read_piece(&self, index: PieceIndex) -> Result<Bytes, ReadError> {
+        if index.0 >= self.layout.piece_count() {
+            return Ok(Bytes::new());
+        }
+        for _ in 0..=HEALS_MAX {
+            if let Some(piece) = self.swarm.disk().cached(&self.digest, index) {
+                self.want(index);
+                return Ok(piece);
+            }
+            let storage = self.arrival(index).await?;
+            let read = self.swarm.disk().read(storage, index).await.ok_or(ReadError::Unavailable)?;
+            match read {
+                Ok(piece) => return Ok(piece),
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                    warn!(digest = %self.digest, piece = index.0, %error, "a piece is lost; fetching it again");
+                    self.heal(index).await?;
+                }
+                Err(error) => return Err(ReadError::Io(error.to_string())),
+            }
+        }
+        Err(ReadError::Corrupt)
+    }
+
+    /// The verified bytes from `offset` to the end of the piece that holds it; none at or beyond the end. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Self::read_piece`].
+    pub async fn chunk_at(&self, offset: u64) -> Result<Bytes, ReadError> {
+        if offset >= self.layout.size {
+            return Ok(Bytes::new());
+        }
+        let index = self.layout.piece_at(offset);
+        let mut piece = self.read_piece(index).await?;
+        // Less than a piece's length, which fits.
+        let skip = usize::try_from(offset - self.layout.piece_range(index).start).unwrap_or(usize::MAX);
+        Ok(piece.split_off(skip.min(piece.len())))
+    }
+
+    /// Waits until a piece is there, and says where to read it.
+    async fn arrival(&self, index: PieceIndex) -> Result<Storage, ReadError> {
+        self.want(index);
+        let mut view = self.view();
+        loop {
+            {
+                let now = view.borrow_and_update();
+                if now.have.has(index) {
+                    return Ok(now.storage.clone());
+                }
+                if let Some(end) = &now.end {
+                    return Err(end.clone());
+                }
+            }
+            match timeout(self.swarm.times().stall, view.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(ReadError::Unavailable),
+                Err(_) => return Err(ReadError::Stalled),
+            }
+        }
+    }
+
+    /// Has a damaged piece fetched again.
+    async fn heal(&self, index: PieceIndex) -> Result<(), ReadError> {
+        let metainfo = self.view().borrow().storage.metainfo().clone();
+        let (reply, answer) = oneshot::channel();
+        self.swarm
+            .tell(Command::Heal { metainfo, index, reply })
+            .await
+            .map_err(|_| ReadError::Unavailable)?;
+        let view = answer.await.unwrap_or(Err(ReadError::Unavailable))?;
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
+        Ok(())
+    }
+
+    /// Tells the swarm what this reader needs next, unless all of that is there.
+    fn want(&self, index: PieceIndex) {
+        let window = window(&self.layout, index);
+        let present = {
+            let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = view.borrow();
+            window.clone().all(|index| now.have.has(PieceIndex(index)))
+        };
+        if !present {
+            self.wished.store(true, Ordering::Relaxed);
+            self.swarm.desk().leave(self.id, self.digest, Wish::Pieces(window));
+        }
+    }
+
+    fn view(&self) -> watch::Receiver<View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for BlobReader {
+    fn drop(&mut self) {
+        if self.wished.load(Ordering::Relaxed) {
+            self.swarm.desk().leave(self.id, self.digest, Wish::Gone);
+        }
+    }
+}
+
+/// The pieces that a reader at `index` needs next.
+fn window(layout: &Layout, index: PieceIndex) -> Range<u32> {
+    let ahead = WINDOW_BYTES / u64::from(layout.piece_length.get());
+    let ahead = u32::try_from(ahead).unwrap_or(u32::MAX).max(WINDOW_PIECES_MIN);
+    index.0..index.0.saturating_add(ahead).min(layout.piece_count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_is_a_few_megabytes_within_the_blob() {
+        let small = Layout::for_size(10 * 1024 * 1024);
+        assert_eq!(window(&small, PieceIndex(0)), 0..64);
+        assert_eq!(window(&small, PieceIndex(150)), 150..160);
+        let large = Layout::for_size(4 * 1024 * 1024 * 1024);
+        assert_eq!(window(&large, PieceIndex(7)), 7..11);
+    }
+}

@@ -1,0 +1,68 @@
+//! What readers see of a blob: which pieces are there, where to read them, and whether more will come.
+//!
+//! The actor writes it, readers watch it. It changes from partial to complete under the readers' hands, and they need not care.
+
+use bytes::Bytes;
+use shoal_store::{Blob, Partial};
+use shoal_swarm_types::{Bitfield, Metainfo, PieceIndex};
+use tokio::sync::watch;
+
+use crate::error::ReadError;
+
+/// Where the bytes of a blob are.
+#[derive(Clone)]
+pub(crate) enum Storage {
+    /// A download under way.
+    Partial(Partial),
+    /// All of it; the handle keeps it from being evicted.
+    Blob(Blob),
+}
+
+impl Storage {
+    /// A piece, verified. Blocks on the disk.
+    pub(crate) fn read_piece(&self, index: PieceIndex) -> shoal_store::Result<Bytes> {
+        match self {
+            Self::Partial(partial) => partial.read_piece(index),
+            Self::Blob(blob) => blob.read_piece(index),
+        }
+    }
+
+    /// The blob's metainfo.
+    pub(crate) fn metainfo(&self) -> &Metainfo {
+        match self {
+            Self::Partial(partial) => partial.metainfo(),
+            Self::Blob(blob) => blob.metainfo(),
+        }
+    }
+
+    /// The pieces that are there.
+    pub(crate) fn have(&self) -> Bitfield {
+        match self {
+            Self::Partial(partial) => partial.have(),
+            Self::Blob(blob) => Bitfield::full(blob.metainfo().layout().piece_count()),
+        }
+    }
+}
+
+/// The state of a blob as its readers see it.
+pub(crate) struct View {
+    /// Where to read.
+    pub(crate) storage: Storage,
+    /// Which pieces may be read.
+    pub(crate) have: Bitfield,
+    /// Why no more pieces will come, when that is so.
+    pub(crate) end: Option<ReadError>,
+}
+
+impl View {
+    /// What `storage` holds, with more to come unless it is complete.
+    pub(crate) fn of(storage: Storage) -> Self {
+        let have = storage.have();
+        Self { storage, have, end: None }
+    }
+
+    /// A view of a complete blob, which never changes.
+    pub(crate) fn complete(blob: Blob) -> watch::Receiver<Self> {
+        watch::channel(Self::of(Storage::Blob(blob))).1
+    }
+}

@@ -1,0 +1,80 @@
+//! Web seeds: an owner's HTTP range in place of a peer, when no peer delivers.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use shoal_oci::Digest;
+use shoal_swarm_types::{Layout, PieceIndex};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::event::Event;
+use crate::limits::{Times, WEB_FETCHES_MAX};
+
+/// Fetches ranges of blobs over HTTP.
+#[async_trait]
+pub trait RangeSource: Send + Sync + 'static {
+    /// The bytes `range` of the blob at `url`, neither more nor fewer. They need not be verified: the caller does that.
+    ///
+    /// # Errors
+    /// Whatever kept the bytes from arriving; the core then tries another source.
+    async fn fetch(&self, url: &str, digest: &Digest, range: Range<u64>) -> std::io::Result<Bytes>;
+}
+
+/// Fetches for the core, a bounded number at once, each within its time.
+pub(crate) struct Web {
+    source: Option<Arc<dyn RangeSource>>,
+    slots: Arc<Semaphore>,
+    times: Times,
+    events: mpsc::Sender<Event>,
+}
+
+impl Web {
+    /// Without a `source` every fetch fails.
+    pub(crate) fn new(
+        source: Option<Arc<dyn RangeSource>>,
+        times: Times,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self { source, slots: Arc::new(Semaphore::new(WEB_FETCHES_MAX)), times, events }
+    }
+
+    /// Fetches a piece in the background; the answer is [`Event::Web`].
+    pub(crate) fn fetch(&self, digest: Digest, index: PieceIndex, layout: Option<&Layout>, url: String) {
+        let range = layout.map(|layout| layout.piece_range(index));
+        let (source, slots, limit) = (self.source.clone(), Arc::clone(&self.slots), self.times.web);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let data = match (source, range) {
+                (Some(source), Some(range)) => {
+                    let wanted = range.clone();
+                    let fetching = async move {
+                        let _slot = slots.acquire_owned().await;
+                        source.fetch(&url, &digest, wanted).await
+                    };
+                    checked(timeout(limit, fetching).await, &range, &digest)
+                }
+                _ => None,
+            };
+            let _ = events.send(Event::Web { digest, index, data }).await;
+        });
+    }
+}
+
+/// The bytes, if there are as many as were asked for.
+fn checked(
+    result: Result<std::io::Result<Bytes>, tokio::time::error::Elapsed>,
+    range: &Range<u64>,
+    digest: &Digest,
+) -> Option<Bytes> {
+    match result {
+        Ok(Ok(data)) if data.len() as u64 == range.end - range.start => return Some(data),
+        Ok(Ok(data)) => debug!(%digest, ?range, got = data.len(), "a web seed sent another number of bytes"),
+        Ok(Err(error)) => debug!(%digest, ?range, %error, "a web seed failed"),
+        Err(_) => debug!(%digest, ?range, "a web seed took too long"),
+    }
+    None
+}
