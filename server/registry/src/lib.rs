@@ -1,1 +1,195 @@
-//! Role registry: the OCI distribution API.
+//! Role registry: the OCI distribution API, push and pull (distribution-spec 1.1 and what its main branch added since).
+//!
+//! Goals: every answer is one that the specification allows, every 201 is durable, every upload needs a fixed amount of memory,
+//! no request waits for ever. Non-goals: who owns a blob (ring, origin), how it spreads (swarm), who may do what (the listener
+//! asks before the role is reached). The role keeps no state of its own: bytes are in the store, everything else behind
+//! [`shoal_api::tags::Tags`].
+//!
+//! This file is the table from route and method to handler, and nothing else.
+
+mod answer;
+mod blobs;
+mod call;
+mod context;
+mod error;
+mod manifests;
+mod mount;
+mod options;
+mod paging;
+mod push;
+mod receive;
+mod referrers;
+mod tags;
+mod uploads;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use shoal_api::tags::Tags;
+use shoal_http::{Handler, Request, Response};
+use shoal_oci::{ErrorCode, Route};
+use shoal_store::Store;
+use shoal_telemetry::RegistryMetrics;
+use shoal_telemetry::rooms::registry::UploadResult;
+
+pub use options::RegistryOptions;
+
+use crate::call::Call;
+use crate::context::Context;
+use crate::error::{Answer, Refusal};
+use crate::uploads::Session;
+
+/// Tells old Docker clients that they talk to a registry; on every answer.
+const API_VERSION: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
+
+/// The registry role. Cheap to clone; clones are the same registry.
+#[derive(Clone)]
+pub struct Registry(Arc<Context>);
+
+impl Registry {
+    /// A registry over a store of blobs and a memory of everything else.
+    pub fn new(
+        store: Store,
+        tags: Arc<dyn Tags>,
+        metrics: RegistryMetrics,
+        options: RegistryOptions,
+    ) -> Self {
+        Self(Arc::new(Context { store, tags, metrics, options }))
+    }
+
+    /// Removes the upload sessions that nobody has touched for [`RegistryOptions::upload_idle_max`], and returns how many.
+    /// The server calls it from time to time.
+    pub async fn sweep(&self) -> usize {
+        let idle_max = self.0.options.upload_idle_max;
+        let expired = self
+            .0
+            .blocking(move |store| store.expire_uploads(idle_max, SystemTime::now()))
+            .await
+            .unwrap_or(0);
+        if expired > 0 {
+            tracing::info!(expired, "abandoned uploads removed");
+            self.0.metrics.uploads.of(UploadResult::Expired).inc_by(expired as u64);
+        }
+        expired
+    }
+
+    /// Answers a request whose route is known.
+    async fn answer(&self, route: Route, request: Request) -> Response {
+        let method = request.method().clone();
+        let mut call = match Call::new(request) {
+            Ok(call) => call,
+            Err(error) => return Refusal::from(error).into_response(),
+        };
+        let answer = self.dispatch(route, &mut call).await;
+        call.discard_rest().await;
+        let response = answer.unwrap_or_else(Refusal::into_response);
+        if method == Method::HEAD { answer::without_body(response) } else { response }
+    }
+
+    async fn dispatch(&self, route: Route, call: &mut Call) -> Answer {
+        let cx = &*self.0;
+        let allowed = allowed(&route, cx.options.delete_enabled);
+        if !allowed.contains(&call.method) {
+            return Err(method_not_allowed(allowed));
+        }
+        // HEAD is GET without a body; the few handlers that can save work look at the method.
+        let method = if call.method == Method::HEAD { Method::GET } else { call.method.clone() };
+        match (route, method.as_str()) {
+            (Route::Base, _) => Ok(answer::json(shoal_oci::media_type::JSON, "{}".to_owned(), Vec::new())),
+            (Route::Catalog, _) => tags::catalog(cx, call).await,
+            (Route::Tags { repository }, _) => tags::list(cx, call, repository).await,
+            (Route::Referrers { repository, subject }, _) => {
+                referrers::list(cx, call, repository, subject).await
+            }
+            (Route::Blob { repository, digest }, "DELETE") => blobs::delete(cx, &repository, digest).await,
+            (Route::Blob { repository, digest }, _) => blobs::get(cx, call, &repository, digest).await,
+            (Route::Manifest { repository, reference }, "PUT") => {
+                manifests::put(cx, call, repository, reference).await
+            }
+            (Route::Manifest { repository, reference }, "DELETE") => {
+                manifests::delete(cx, &repository, &reference).await
+            }
+            (Route::Manifest { repository, reference }, _) => {
+                manifests::get(cx, call, &repository, &reference).await
+            }
+            (Route::Uploads { repository }, _) => uploads::post(cx, call, repository).await,
+            (Route::Upload { repository, id }, method) => {
+                let session = Session::new(repository, &id)?;
+                match method {
+                    "PATCH" => uploads::patch(cx, call, session).await,
+                    "PUT" => uploads::put(cx, call, session).await,
+                    "DELETE" => uploads::delete(cx, session).await,
+                    _ => uploads::get(cx, session).await,
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for Registry {
+    async fn handle(&self, request: Request, peer: SocketAddr) -> Response {
+        let (name, mut response) = match Route::parse(request.uri().path()) {
+            Ok(route) => (route.as_str(), self.begin(route, request).await),
+            Err(error) => ("none", self.refuse(error, request).await),
+        };
+        let status = response.status();
+        self.0.metrics.request(name, status.as_u16());
+        tracing::debug!(%peer, route = name, status = status.as_u16(), "answered");
+        let (header, value) = API_VERSION;
+        response.headers_mut().insert(header, value);
+        response
+    }
+}
+
+impl Registry {
+    /// Answers a request. One that changes something goes on when the client leaves, so that what arrived of an upload is kept
+    /// and no commit stops half-way; it still ends soon, since its body has ended.
+    async fn begin(&self, route: Route, request: Request) -> Response {
+        if matches!(*request.method(), Method::GET | Method::HEAD) {
+            return self.answer(route, request).await;
+        }
+        let registry = self.clone();
+        let task = tokio::spawn(async move { registry.answer(route, request).await });
+        task.await.unwrap_or_else(|error| error::internal("a request ended early", &error).into_response())
+    }
+
+    /// Answers a request to a path that names nothing.
+    async fn refuse(&self, error: shoal_oci::OciError, request: Request) -> Response {
+        let method = request.method().clone();
+        if let Ok(mut call) = Call::new(request) {
+            call.discard_rest().await;
+        }
+        let response = Refusal::from(error).into_response();
+        if method == Method::HEAD { answer::without_body(response) } else { response }
+    }
+}
+
+/// The methods that a route knows.
+fn allowed(route: &Route, delete_enabled: bool) -> &'static [Method] {
+    const READ: &[Method] = &[Method::GET, Method::HEAD];
+    const READ_DELETE: &[Method] = &[Method::GET, Method::HEAD, Method::DELETE];
+    const READ_PUT: &[Method] = &[Method::GET, Method::HEAD, Method::PUT];
+    const READ_PUT_DELETE: &[Method] = &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE];
+    const SESSION: &[Method] = &[Method::GET, Method::HEAD, Method::PATCH, Method::PUT, Method::DELETE];
+    match (route, delete_enabled) {
+        (Route::Base | Route::Catalog | Route::Tags { .. } | Route::Referrers { .. }, _)
+        | (Route::Blob { .. }, false) => READ,
+        (Route::Blob { .. }, true) => READ_DELETE,
+        (Route::Manifest { .. }, false) => READ_PUT,
+        (Route::Manifest { .. }, true) => READ_PUT_DELETE,
+        (Route::Uploads { .. }, _) => &[Method::POST],
+        (Route::Upload { .. }, _) => SESSION,
+    }
+}
+
+fn method_not_allowed(allowed: &[Method]) -> Refusal {
+    let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    Refusal::new(ErrorCode::Unsupported, format!("the methods here are {list}"))
+        .with_status(StatusCode::METHOD_NOT_ALLOWED)
+        .with_header("allow", list)
+}

@@ -1,0 +1,120 @@
+//! One request while it is served: its head, its query, and its body, which can fail in ways that the handlers must tell apart.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use shoal_http::{Body, BodyError, Request};
+use shoal_oci::{ErrorCode, OciError, Query};
+
+use crate::error::Refusal;
+
+/// How much of an unread body is read and dropped before the answer is sent. A client that is still writing when the
+/// connection closes may never see the answer (TCP resets what it had not read); manifests that are too large and chunks out
+/// of order fit in here, and whoever sends more is not spared.
+const DISCARD_LEN_MAX: u64 = 16 * 1024 * 1024;
+/// How long that may take.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A request.
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) query: Query,
+    body: Body,
+    /// The body has ended, well or badly.
+    ended: bool,
+}
+
+/// Why a body did not arrive whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyFailure {
+    #[error("the body broke off")]
+    Broken(#[source] BodyError),
+    #[error("the body stalled for {} seconds", .0.as_secs())]
+    Stalled(Duration),
+    #[error("the body has {got} bytes where {stated} were stated")]
+    Len { stated: u64, got: u64 },
+}
+
+impl Call {
+    /// # Errors
+    /// When the query cannot be read.
+    pub(crate) fn new(request: Request) -> Result<Self, OciError> {
+        let (head, body) = request.into_parts();
+        let query = Query::parse(head.uri.query())?;
+        Ok(Self { method: head.method, headers: head.headers, query, body, ended: false })
+    }
+
+    /// The value of a header that may stand there once; one that is not text counts as absent.
+    ///
+    /// # Errors
+    /// 400 when it stands there twice with different values.
+    pub(crate) fn header(&self, name: HeaderName) -> Result<Option<&str>, Refusal> {
+        let mut values = self.headers.get_all(&name).iter();
+        let first = values.next();
+        if values.any(|value| Some(value) != first) {
+            let message = format!("the header {name} is given twice");
+            return Err(Refusal::new(ErrorCode::Unsupported, message).with_status(StatusCode::BAD_REQUEST));
+        }
+        Ok(first.and_then(|value| value.to_str().ok()))
+    }
+
+    /// Length of the body in bytes when the client stated it.
+    pub(crate) fn body_len(&self) -> Option<u64> {
+        let stated =
+            self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        stated.or_else(|| self.body.size())
+    }
+
+    /// The next bytes of the body; `None` at its end.
+    pub(crate) async fn next(&mut self, stall_max: Duration) -> Result<Option<Bytes>, BodyFailure> {
+        if self.ended {
+            return Ok(None);
+        }
+        match tokio::time::timeout(stall_max, self.body.frame_data()).await {
+            Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
+            Ok(None) => {
+                self.ended = true;
+                Ok(None)
+            }
+            Ok(Some(Err(error))) => {
+                self.ended = true;
+                Err(BodyFailure::Broken(error))
+            }
+            Err(_elapsed) => {
+                self.ended = true;
+                Err(BodyFailure::Stalled(stall_max))
+            }
+        }
+    }
+
+    /// Reads what nobody asked for, within bounds, so that the client gets to see the answer. A client that waits for
+    /// `100 Continue` has sent nothing and is not asked to.
+    pub(crate) async fn discard_rest(&mut self) {
+        if self.headers.contains_key(header::EXPECT) {
+            return;
+        }
+        let rest = async {
+            let mut len = 0;
+            while let Ok(Some(bytes)) = self.next(DISCARD_TIME_MAX).await {
+                len += bytes.len() as u64;
+                if len > DISCARD_LEN_MAX {
+                    return;
+                }
+            }
+        };
+        // Either way the answer goes out next.
+        _ = tokio::time::timeout(DISCARD_TIME_MAX, rest).await;
+    }
+}
+
+impl From<BodyFailure> for Refusal {
+    fn from(failure: BodyFailure) -> Self {
+        let refusal = Self::new(ErrorCode::SizeInvalid, failure.to_string());
+        match failure {
+            BodyFailure::Stalled(_) => refusal.with_status(StatusCode::REQUEST_TIMEOUT),
+            BodyFailure::Broken(_) | BodyFailure::Len { .. } => refusal,
+        }
+    }
+}

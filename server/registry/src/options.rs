@@ -1,0 +1,37 @@
+//! What an operator can set for the registry role, with the reason for each default.
+
+use std::time::Duration;
+
+/// Knobs of the registry role.
+#[derive(Clone, Debug)]
+pub struct RegistryOptions {
+    /// The longest manifest in bytes, at most [`shoal_oci::MANIFEST_SIZE_MAX`]. The specification asks for at least 4 MiB.
+    pub manifest_size_max: u64,
+    /// An upload session that nobody has touched for this long is removed by [`crate::Registry::sweep`]. One day is longer than any
+    /// client keeps a push alive, and short enough that abandoned pushes do not fill the disk.
+    pub upload_idle_max: Duration,
+    /// A client that sends no byte of a body for this long is given up: 60 s bridges a network hiccup that TCP itself
+    /// survives. (Clients that do not *take* an answer are the listener's business.)
+    pub body_stall_max: Duration,
+    /// Whether manifests, tags and blobs can be deleted; when not, DELETE is answered 405.
+    pub delete_enabled: bool,
+    /// Whether a manifest may reference blobs and manifests that are not here. Off: such a manifest could not be pulled
+    /// whole. On for mirrors that copy images in part.
+    pub sparse_allowed: bool,
+    /// The most entries in one page of tags, repositories or referrers, whatever `n` asks for, and as many as come when `n` is
+    /// absent. 10,000 tags of usual length are some 200 KiB, and clients that ignore `Link` still see most repositories whole.
+    pub page_entries_max: usize,
+}
+
+impl Default for RegistryOptions {
+    fn default() -> Self {
+        Self {
+            manifest_size_max: shoal_oci::MANIFEST_SIZE_MAX,
+            upload_idle_max: Duration::from_secs(24 * 60 * 60),
+            body_stall_max: Duration::from_secs(60),
+            delete_enabled: true,
+            sparse_allowed: false,
+            page_entries_max: 10_000,
+        }
+    }
+}

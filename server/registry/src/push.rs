@@ -1,0 +1,84 @@
+//! The moment at which an upload becomes a blob: verified, durable, linked, and only then acknowledged.
+//!
+//! The order is the promise: `store.commit` returns after the bytes are on the disk under their digest, the link's transaction
+//! returns after it is on the disk, and 201 is sent after both. A crash in between leaves content that no repository shows.
+
+use http::StatusCode;
+use shoal_http::Response;
+use shoal_oci::{Digest, Repository, Route};
+use shoal_store::{Store, Upload};
+use shoal_telemetry::rooms::registry::UploadResult;
+
+use crate::answer;
+use crate::call::Call;
+use crate::context::Context;
+use crate::error::{self, Answer, Refusal};
+use crate::receive::{self, Batch, Received};
+
+/// Ends an upload as the blob `digest` of `repository`. A mismatch ends the upload as well: its bytes are of no use to anyone.
+pub(crate) async fn commit(cx: &Context, repository: &Repository, upload: Upload, digest: Digest) -> Answer {
+    let committed = cx
+        .blocking(move |_| {
+            upload.commit(&digest).map(|metainfo| metainfo.size()).map_err(|error| error::of_push(&error))
+        })
+        .await?;
+    link(cx, repository, digest, committed).await
+}
+
+/// Takes a blob that comes whole in one request (POST with a digest). The session behind it, if one is needed, is never told to
+/// the client, so it ends with the request either way.
+pub(crate) async fn whole(cx: &Context, call: &mut Call, repository: &Repository, digest: Digest) -> Answer {
+    let stated = call.body_len();
+    let first = Batch::gather(cx, call).await;
+    if let (Some(Ok(())), true) = (&first.end, stated.is_none_or(|stated| stated == first.len())) {
+        let bytes = first.concat();
+        let put = cx
+            .blocking(move |store| {
+                store
+                    .put(&digest, &bytes)
+                    .map(|metainfo| metainfo.size())
+                    .map_err(|error| error::of_push(&error))
+            })
+            .await?;
+        return link(cx, repository, digest, put).await;
+    }
+    let label = repository.clone();
+    let upload = cx.blocking(move |store| begin(store, &label)).await??;
+    let Received { upload, failure } = receive::append(cx, call, upload, Some(first), stated).await?;
+    if let Some(failure) = failure {
+        cx.blocking(move |_| upload.cancel()).await?;
+        cx.metrics.uploads.of(UploadResult::Failed).inc();
+        return Err(failure.into());
+    }
+    commit(cx, repository, upload, digest).await
+}
+
+/// The answer to a blob that is here now.
+pub(crate) fn created(repository: &Repository, digest: &Digest) -> Response {
+    let path = Route::Blob { repository: repository.clone(), digest: *digest }.to_path();
+    let headers = vec![("location", path), ("docker-content-digest", digest.to_string())];
+    answer::empty(StatusCode::CREATED, headers)
+}
+
+fn begin(store: &Store, repository: &Repository) -> Result<Upload, Refusal> {
+    store
+        .create_upload(repository.as_str())
+        .and_then(|id| store.open_upload(&id))
+        .map_err(|error| error::of_push(&error))
+}
+
+/// Makes a committed blob part of `repository` and counts what came of the upload.
+async fn link(
+    cx: &Context,
+    repository: &Repository,
+    digest: Digest,
+    committed: Result<u64, Refusal>,
+) -> Answer {
+    let linked = match committed {
+        Ok(size) => cx.tags.link_blob(repository, &digest, size).await.map_err(Refusal::from),
+        Err(refusal) => Err(refusal),
+    };
+    let result = if linked.is_ok() { UploadResult::Committed } else { UploadResult::Failed };
+    cx.metrics.uploads.of(result).inc();
+    linked.map(|()| created(repository, &digest))
+}
