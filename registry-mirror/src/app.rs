@@ -73,8 +73,11 @@ impl App {
         let peer = TcpListener::bind(config.peer.listen)
             .await
             .with_context(|| format!("cannot listen on {} (peer.listen)", config.peer.listen))?;
-        let addresses =
-            Addresses { registry: registry.local_addr(), peer: peer.local_addr()?, admin: admin.local_addr() };
+        let addresses = Addresses {
+            registry: registry.local_addr(),
+            peer: peer.local_addr()?,
+            admin: admin.local_addr(),
+        };
         let health = Health::new();
         health.expect(announcer::CHECK);
         let metrics = Metrics::new("shoal-agent", env!("CARGO_PKG_VERSION"));
@@ -111,8 +114,13 @@ impl App {
         let stopped = Shutdown::new();
         let admin = self.admin.serve(probes(Arc::new(self.status)), Limits::default(), stopped.clone());
         let admin = tokio::spawn(admin);
-        let watch = tokio::spawn(watch(self.store.clone(), self.health.clone(), StoreMetrics::register(&self.metrics)));
-        let registry = self.registry.serve(probes(Arc::new(self.mirror)), Limits::default(), shutdown.clone());
+        let watch = tokio::spawn(watch(
+            self.store.clone(),
+            self.health.clone(),
+            StoreMetrics::register(&self.metrics),
+        ));
+        let registry =
+            self.registry.serve(probes(Arc::new(self.mirror)), Limits::default(), shutdown.clone());
         let registry = tokio::spawn(registry);
         shutdown.wait().await;
         self.health.stopping();
@@ -136,7 +144,8 @@ async fn open_store(config: &Config) -> Result<Store> {
         capacity: Some(config.cache.capacity.0),
         free_min: config.cache.free_min.0,
     };
-    std::fs::create_dir_all(&root).with_context(|| format!("cannot make {} (cache.directory)", root.display()))?;
+    std::fs::create_dir_all(&root)
+        .with_context(|| format!("cannot make {} (cache.directory)", root.display()))?;
     let shown = root.display().to_string();
     let (store, recovery) = tokio::task::spawn_blocking(move || Store::open(&root, options))
         .await?
@@ -160,7 +169,7 @@ fn join(
     if let Some(ip) = config.peer.advertise {
         tracker = tracker.with_ip(ip);
     }
-    let cluster_key = cluster_key_hash(config.cluster_key.reveal());
+    let cluster_key = cluster_key_hash(config.cluster_key.as_ref().map_or("", |key| key.reveal()));
     Ok(Swarm::start(
         listener,
         SwarmOptions::new(peer_id, Role::Agent, cluster_key),
@@ -178,12 +187,20 @@ fn cluster_key_hash(secret: &str) -> [u8; 32] {
     key
 }
 
-fn mirror(config: &Config, swarm: &Swarm, store: &Store, client: &Client, metrics: &Metrics) -> Result<Mirror> {
-    let namespaces = Namespaces::new(&config.namespaces)
-        .map_err(|errors| anyhow::anyhow!("namespaces: {}", errors[0]))?;
+fn mirror(
+    config: &Config,
+    swarm: &Swarm,
+    store: &Store,
+    client: &Client,
+    metrics: &Metrics,
+) -> Result<Mirror> {
+    let namespaces =
+        Namespaces::new(&config.namespaces).map_err(|errors| anyhow::anyhow!("namespaces: {}", errors[0]))?;
     let directory = &config.cache.directory;
-    let references = References::open(&directory.join("references")).context("cannot open cache.directory")?;
-    let manifests = ManifestCache::open(&directory.join("manifests")).context("cannot open cache.directory")?;
+    let references =
+        References::open(&directory.join("references")).context("cannot open cache.directory")?;
+    let manifests =
+        ManifestCache::open(&directory.join("manifests")).context("cannot open cache.directory")?;
     let server = config.server.registry_url();
     let resolver = Resolver::new(server.clone(), client.clone(), namespaces, references, manifests);
     let fetch = Fetch::new(swarm.clone(), store.clone(), config.registry.first_byte_timeout.0);

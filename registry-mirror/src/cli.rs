@@ -86,7 +86,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-        let cli = Cli::parse_from(["shoal-agent", "--server", "s", "--tracker", "http://a:1", "--tracker", "http://b:2"]);
+        let cli = Cli::parse_from([
+            "shoal-agent",
+            "--server",
+            "s",
+            "--tracker",
+            "http://a:1",
+            "--tracker",
+            "http://b:2",
+        ]);
         let expected = [("server.host", "s"), ("server.trackers", "http://a:1,http://b:2")];
         assert_eq!(cli.overrides(), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }

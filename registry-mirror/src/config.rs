@@ -26,8 +26,8 @@ pub struct Config {
     pub cache: Cache,
     /// Registry names that the cluster answers for. Empty: every name.
     pub namespaces: Vec<Namespace>,
-    /// Shared by the members of one cluster; peers with another key are refused. Empty: no key.
-    pub cluster_key: Secret,
+    /// Shared by the members of one cluster; peers with another key are refused. Unset: no key.
+    pub cluster_key: Option<Secret>,
     /// Log lines.
     pub log: Log,
 }
@@ -150,7 +150,11 @@ impl Server {
 
     /// URLs of the trackers.
     pub fn tracker_urls(&self) -> Vec<String> {
-        if self.trackers.is_empty() { vec![format!("http://{}:15003", self.host)] } else { self.trackers.clone() }
+        if self.trackers.is_empty() {
+            vec![format!("http://{}:15003", self.host)]
+        } else {
+            self.trackers.clone()
+        }
     }
 }
 
@@ -162,7 +166,9 @@ impl Config {
             problems.push(ConfigError::semantic(key, problem, remedy));
         };
         if let Err(errors) = Namespaces::new(&self.namespaces) {
-            errors.iter().for_each(|error| add("namespaces", error.to_string(), "see docs/operations/clients.md"));
+            errors
+                .iter()
+                .for_each(|error| add("namespaces", error.to_string(), "see docs/operations/clients.md"));
         }
         for url in std::iter::once(self.server.registry_url()).chain(self.server.tracker_urls()) {
             if !is_plain_url(&url) {
@@ -170,7 +176,11 @@ impl Config {
             }
         }
         if self.cache.directory.as_os_str().is_empty() {
-            add("cache.directory", "is empty".to_owned(), "name a directory on a disk with room for the cache");
+            add(
+                "cache.directory",
+                "is empty".to_owned(),
+                "name a directory on a disk with room for the cache",
+            );
         }
         if self.registry.first_byte_timeout.0.is_zero() {
             add("registry.first_byte_timeout", "is zero".to_owned(), "10s suits every runtime");

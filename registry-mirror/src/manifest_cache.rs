@@ -47,7 +47,7 @@ impl ManifestCache {
     /// # Errors
     /// When the file cannot be written; the caller may go on without.
     pub fn put(&self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
-        debug_assert!(bytes.len() as u64 <= MANIFEST_SIZE_MAX as u64);
+        debug_assert!(bytes.len() as u64 <= MANIFEST_SIZE_MAX);
         crate::references::write_aside(&self.path(digest), bytes)
     }
 

@@ -38,7 +38,13 @@ struct Rooms {
 
 impl Mirror {
     /// A mirror in front of the server's registry at `server` (`http://host:port`).
-    pub fn new(resolver: Resolver, fetch: Fetch, server: String, client: Client, metrics: MirrorMetrics) -> Self {
+    pub fn new(
+        resolver: Resolver,
+        fetch: Fetch,
+        server: String,
+        client: Client,
+        metrics: MirrorMetrics,
+    ) -> Self {
         Self(Arc::new(Rooms { resolver, fetch, server, client, metrics }))
     }
 
@@ -53,24 +59,20 @@ impl Mirror {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Err(read_only(request.method()));
         }
-        self.read(request, &query, host.as_ref(), route).await
+        self.read(request, host.as_ref(), route).await
     }
 
-    async fn read(
-        &self,
-        request: &Request,
-        query: &Query,
-        host: Option<&Host>,
-        route: Route,
-    ) -> Result<Response, OciError> {
+    async fn read(&self, request: &Request, host: Option<&Host>, route: Route) -> Result<Response, OciError> {
         match route {
             Route::Base => Ok(shoal_http::json::with_type(StatusCode::OK, shoal_http::json::JSON, "{}")),
-            Route::Blob { repository, digest } => blob::serve(&self.0, request, host, &repository, &digest).await,
+            Route::Blob { repository, digest } => {
+                blob::serve(&self.0, request, host, &repository, &digest).await
+            }
             Route::Manifest { repository, reference } => {
                 manifest::serve(&self.0, request, host, &repository, &reference).await
             }
             Route::Tags { .. } | Route::Referrers { .. } | Route::Catalog => {
-                passthrough::serve(&self.0, request, query, host, &route).await
+                passthrough::serve(&self.0, request, host, &route).await
             }
             Route::Uploads { .. } | Route::Upload { .. } => Err(read_only(request.method())),
         }
@@ -91,7 +93,10 @@ impl Handler for Mirror {
 }
 
 fn read_only(method: &Method) -> OciError {
-    OciError::new(ErrorCode::Unsupported, format!("{method} is not possible on a mirror; push to the Shoal server"))
+    OciError::new(
+        ErrorCode::Unsupported,
+        format!("{method} is not possible on a mirror; push to the Shoal server"),
+    )
 }
 
 /// An error in OCI form.

@@ -76,7 +76,8 @@ impl Namespaces {
             // A host with a port has no repository of its own name: a colon is not in the grammar.
             return joined(host.as_str(), repository).into_iter().chain([repository.clone()]).collect();
         }
-        let prefix = self.listed.iter().find(|(known, _)| same_registry(known, host)).map(|(_, prefix)| prefix);
+        let prefix =
+            self.listed.iter().find(|(known, _)| same_registry(known, host)).map(|(_, prefix)| prefix);
         match prefix {
             None => Vec::new(),
             Some(prefix) if prefix.is_empty() => vec![repository.clone()],
@@ -126,7 +127,9 @@ mod tests {
 
     #[test]
     fn with_a_list_only_listed_hosts_are_answered() {
-        let some = Namespaces::new(&[entry("r.example.com", ""), entry("docker.io", "hub"), entry("q.io:443", "q")]).unwrap();
+        let some =
+            Namespaces::new(&[entry("r.example.com", ""), entry("docker.io", "hub"), entry("q.io:443", "q")])
+                .unwrap();
         assert_eq!(names(&some, Some("R.example.com"), "a"), ["a"]);
         assert_eq!(names(&some, Some("registry-1.docker.io"), "library/nginx"), ["hub/library/nginx"]);
         assert_eq!(names(&some, Some("q.io:443"), "a"), ["q/a"]);
@@ -137,12 +140,8 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported() {
-        let errors = Namespaces::new(&[
-            entry("a b", ""),
-            entry("r.io", "/x/"),
-            entry("r.io", ""),
-        ])
-        .unwrap_err();
+        let errors =
+            Namespaces::new(&[entry("a b", ""), entry("r.io", "/x/"), entry("r.io", "")]).unwrap_err();
         assert_eq!(
             errors,
             [

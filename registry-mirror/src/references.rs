@@ -184,7 +184,8 @@ mod tests {
         }
         fs::write(directory.path().join("x.0.tmp"), b"").unwrap();
         trim(directory.path(), 2).unwrap();
-        let mut left: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut left: Vec<_> =
+            fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["3.json", "4.json"]);
     }

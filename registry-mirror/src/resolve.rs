@@ -141,9 +141,12 @@ impl Resolver {
     /// Asks the server about one candidate, within what is left of the budget.
     async fn ask(&self, repository: &Repository, reference: &Reference, deadline: Instant) -> Answer {
         let known = self.remembered(std::slice::from_ref(repository), reference).await;
-        let asked = tokio::time::timeout_at(deadline, self.0.request(repository, reference, known.as_ref())).await;
+        let asked =
+            tokio::time::timeout_at(deadline, self.0.request(repository, reference, known.as_ref())).await;
         match asked {
-            Err(_elapsed) => Answer::Unreachable(format!("{} did not answer within {BUDGET:?}", self.0.server)),
+            Err(_elapsed) => {
+                Answer::Unreachable(format!("{} did not answer within {BUDGET:?}", self.0.server))
+            }
             Ok(Err(why)) => Answer::Unreachable(why),
             Ok(Ok(None)) => {
                 self.forget(repository, reference).await;
@@ -204,7 +207,8 @@ impl Inner {
     ) -> Result<Option<Found>, String> {
         let route = Route::Manifest { repository: repository.clone(), reference: reference.clone() };
         let url = format!("{}{}", self.server, route.to_path());
-        let mut request = http::Request::builder().method(Method::GET).uri(&url).header(ACCEPT, MANIFEST_ACCEPT);
+        let mut request =
+            http::Request::builder().method(Method::GET).uri(&url).header(ACCEPT, MANIFEST_ACCEPT);
         if let Some(known) = known {
             request = request.header(IF_NONE_MATCH, reply::etag(&known.digest));
         }
@@ -223,10 +227,12 @@ impl Inner {
 
 /// Reads and checks a manifest that the server sent.
 async fn read(response: shoal_http::Response, reference: &Reference) -> Result<Found, String> {
-    let header = |name: &str| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let header =
+        |name: &str| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let stated: Option<Digest> = header("docker-content-digest").and_then(|text| text.parse().ok());
     let media_type = header(CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
-    let bytes = response.into_body().collect(MANIFEST_SIZE_MAX).await.map_err(|error| error.to_string())?;
+    let bytes =
+        response.into_body().collect(MANIFEST_SIZE_MAX as usize).await.map_err(|error| error.to_string())?;
     let expected = match reference {
         Reference::Digest(digest) => Some(*digest),
         Reference::Tag(_) => stated,

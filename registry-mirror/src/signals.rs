@@ -24,7 +24,10 @@ pub fn stop_on_signal(shutdown: Shutdown) -> io::Result<()> {
             }
         }
         // 130 is what a shell reports for an interrupted program.
-        #[expect(clippy::disallowed_methods, reason = "the operator asked twice; destructors have had their chance")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the operator asked twice; destructors have had their chance"
+        )]
         std::process::exit(130);
     });
     Ok(())

@@ -54,7 +54,9 @@ fn respond(request: &Request, found: &Found) -> Response {
     };
     if let Freshness::Stale(age) = found.freshness {
         response.headers_mut().insert(AGE, HeaderValue::from(age.as_secs()));
-        response.headers_mut().insert(WARNING, HeaderValue::from_static("110 - \"the server cannot be reached\""));
+        response
+            .headers_mut()
+            .insert(WARNING, HeaderValue::from_static("110 - \"the server cannot be reached\""));
     }
     response
 }

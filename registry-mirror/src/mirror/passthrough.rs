@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK};
 use http::{HeaderName, Method, StatusCode};
 use shoal_http::{Body, Request, Response};
-use shoal_oci::{ErrorCode, Host, OciError, Query, Repository, Route};
+use shoal_oci::{ErrorCode, Host, OciError, Repository, Route};
 use shoal_telemetry::rooms::mirror::{AnswerSource, RequestKind};
 
 use super::Rooms;
@@ -23,7 +23,6 @@ const PASSED_ON: [HeaderName; 3] = [CONTENT_TYPE, LINK, HeaderName::from_static(
 pub(super) async fn serve(
     rooms: &Rooms,
     request: &Request,
-    query: &Query,
     host: Option<&Host>,
     route: &Route,
 ) -> Result<Response, OciError> {
@@ -36,7 +35,7 @@ pub(super) async fn serve(
     };
     let mut last = OciError::new(ErrorCode::NameUnknown, "this mirror does not answer for that registry");
     for path in paths {
-        match ask(rooms, request, query, &path).await {
+        match ask(rooms, request, &path).await {
             Ok(response) => {
                 rooms.metrics.request(RequestKind::Other, AnswerSource::Server);
                 return Ok(response);
@@ -52,16 +51,20 @@ pub(super) async fn serve(
 fn renamed(route: &Route, repository: Repository) -> Option<String> {
     match route {
         Route::Tags { .. } => Some(Route::Tags { repository }.to_path()),
-        Route::Referrers { subject, .. } => Some(Route::Referrers { repository, subject: *subject }.to_path()),
+        Route::Referrers { subject, .. } => {
+            Some(Route::Referrers { repository, subject: *subject }.to_path())
+        }
         _ => None,
     }
 }
 
-async fn ask(rooms: &Rooms, request: &Request, query: &Query, path: &str) -> Result<Response, OciError> {
-    let unreachable = |why: String| OciError::new(ErrorCode::NameUnknown, format!("the server cannot be asked: {why}"));
+async fn ask(rooms: &Rooms, request: &Request, path: &str) -> Result<Response, OciError> {
+    let unreachable =
+        |why: String| OciError::new(ErrorCode::NameUnknown, format!("the server cannot be asked: {why}"));
     // `ns` is between the client and us; the rest is the server's.
-    let pairs = ["n", "last", "artifactType"].into_iter().flat_map(|key| query.all(key).map(move |value| (key, value)));
-    let query = shoal_http::query::encode(pairs);
+    let pairs = shoal_http::query::pairs(request.uri().query());
+    let passed_on = pairs.iter().filter(|(name, _)| matches!(name.as_str(), "n" | "last" | "artifactType"));
+    let query = shoal_http::query::encode(passed_on.map(|(name, value)| (name.as_str(), value.as_str())));
     let url = format!("{}{path}{}{query}", rooms.server, if query.is_empty() { "" } else { "?" });
     let accept = request.headers().get(ACCEPT).cloned();
     let mut asked = http::Request::builder().method(Method::GET).uri(url);
