@@ -1,1 +1,20 @@
-//! What the cluster remembers: tags, manifests, repository links, referrers.
+//! What the cluster remembers: which blobs and manifests a repository has, what its tags name, who refers to whom.
+//!
+//! Goals: a change is acknowledged only when it is on disk, is whole or is not there at all, and is seen by every later question.
+//! Non-goals: the bytes of blobs (the store has them), HTTP, and any policy about who may do what.
+//!
+//! [`Catalog`] is the room's door. [`Embedded`] stands behind it with SQLite in this process; another engine joins by implementing
+//! the trait and passing the same contract suite. Errors of every engine are one [`Error`].
+
+pub mod catalog;
+#[cfg(test)]
+mod contract;
+pub mod embedded;
+pub mod error;
+
+pub use catalog::{Catalog, Manifest, Page, PageAfter, PutManifest, PutOutcome, References};
+pub use embedded::Embedded;
+pub use error::{Error, ErrorKind};
+
+/// The result of every question and change.
+pub type Result<T> = std::result::Result<T, Error>;
