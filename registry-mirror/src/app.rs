@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use shoal_api::cluster_key;
 use shoal_api::origin::OriginClient;
 use shoal_api::tracker::TrackerClient;
+use shoal_config::Secret;
 use shoal_http::{Client, ClientOptions, Handler, Limits, Listener, ProbeHandler, Shutdown};
-use shoal_oci::Digest;
 use shoal_store::{Durability, Options, Store};
 use shoal_swarm::{Role, Swarm, SwarmOptions};
 use shoal_swarm_types::PeerId;
@@ -169,7 +170,7 @@ fn join(
     if let Some(ip) = config.peer.advertise {
         tracker = tracker.with_ip(ip);
     }
-    let cluster_key = cluster_key_hash(config.cluster_key.as_ref().map_or("", |key| key.reveal()));
+    let cluster_key = cluster_key(config.cluster_key.as_ref().map_or("", Secret::reveal));
     Ok(Swarm::start(
         listener,
         SwarmOptions::new(peer_id, Role::Agent, cluster_key),
@@ -178,13 +179,6 @@ fn join(
         Some(Arc::new(OriginRanges::new(OriginClient::new(client.clone())))),
         SwarmMetrics::register(metrics),
     ))
-}
-
-/// The 32 bytes that the members of one cluster show each other: a hash, so that the key itself never leaves the process.
-fn cluster_key_hash(secret: &str) -> [u8; 32] {
-    let mut key = [0; 32];
-    key.copy_from_slice(Digest::sha256(format!("shoal cluster key\n{secret}").as_bytes()).as_bytes());
-    key
 }
 
 fn mirror(
