@@ -1,14 +1,14 @@
 //! serde's view of a [`Node`] tree, with errors that know their place.
 
+mod access;
+
 use std::fmt;
 
-use serde::de::value::StrDeserializer;
-use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
-};
+use serde::de::{self, Deserializer, Unexpected, Visitor};
 
 use crate::node::{Entry, Node, Origin, Style, Value};
 use crate::yaml;
+use access::{Entries, Items, Variant};
 
 /// Why a value does not fit, and where.
 #[derive(Debug)]
@@ -159,11 +159,11 @@ impl Node {
     }
 
     fn list<'de, V: Visitor<'de>>(&self, items: &[Self], visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_seq(Items { items, index: 0 }).map_err(|fault| fault.at(&self.origin))
+        visitor.visit_seq(Items::new(items)).map_err(|fault| fault.at(&self.origin))
     }
 
     fn map<'de, V: Visitor<'de>>(&self, entries: &[Entry], visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_map(Entries { entries, value: None }).map_err(|fault| fault.at(&self.origin))
+        visitor.visit_map(Entries::new(entries)).map_err(|fault| fault.at(&self.origin))
     }
 }
 
@@ -383,101 +383,5 @@ fn plain(text: &str) -> Plain {
             Plain::Float(value)
         }
         _ => Plain::Text,
-    }
-}
-
-struct Items<'a> {
-    items: &'a [Node],
-    index: usize,
-}
-
-impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = Fault;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        while let Some(item) = self.items.get(self.index) {
-            let index = self.index;
-            self.index += 1;
-            if !matches!(item.value, Value::Removed) {
-                return seed.deserialize(item).map(Some).map_err(|fault| fault.inside(index.to_string()));
-            }
-        }
-        Ok(None)
-    }
-}
-
-struct Entries<'a> {
-    entries: &'a [Entry],
-    value: Option<&'a Entry>,
-}
-
-impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = Fault;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
-        while let Some((entry, rest)) = self.entries.split_first() {
-            self.entries = rest;
-            if matches!(entry.node.value, Value::Removed) {
-                continue;
-            }
-            self.value = Some(entry);
-            let key = StrDeserializer::<Fault>::new(&entry.key);
-            return seed
-                .deserialize(key)
-                .map(Some)
-                .map_err(|fault| fault.at(&entry.origin).inside(&entry.key));
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
-        let Some(entry) = self.value.take() else { return Err(de::Error::custom("a value without a key")) };
-        seed.deserialize(&entry.node).map_err(|fault| fault.at(&entry.origin).inside(&entry.key))
-    }
-}
-
-struct Variant<'a> {
-    name: &'a str,
-    value: Option<&'a Node>,
-}
-
-impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
-    type Error = Fault;
-    type Variant = Self;
-
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Fault> {
-        let value = seed.deserialize(StrDeserializer::<Fault>::new(self.name))?;
-        Ok((value, self))
-    }
-}
-
-impl<'de> VariantAccess<'de> for Variant<'_> {
-    type Error = Fault;
-
-    fn unit_variant(self) -> Result<(), Fault> {
-        match self.value {
-            Some(value) if !value.is_null() => Err(de::Error::custom("this word takes no value")),
-            _ => Ok(()),
-        }
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
-        let missing = || de::Error::custom("this word needs a value below it");
-        let fault_inside = |fault: Fault| fault.inside(self.name);
-        seed.deserialize(self.value.ok_or_else(missing)?).map_err(fault_inside)
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
-        let missing = || de::Error::custom("this word needs a list below it");
-        self.value.ok_or_else(missing)?.deserialize_seq(visitor).map_err(|fault| fault.inside(self.name))
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
-        let missing = || de::Error::custom("this word needs keys below it");
-        self.value.ok_or_else(missing)?.deserialize_map(visitor).map_err(|fault| fault.inside(self.name))
     }
 }

@@ -46,7 +46,7 @@ pub(crate) async fn serve(connection: Connection) {
         let handler = Arc::clone(&handler);
         async move {
             let response = handler.handle(request.map(Body::from), peer).await;
-            Ok::<_, Infallible>(response.map(|body| BusyBody { body, _busy: busy }))
+            Ok::<_, Infallible>(response.map(|body| BusyBody { body, busy, cut: None }))
         }
     });
     let mut builder = http1::Builder::new();
@@ -178,9 +178,14 @@ impl Drop for Busy {
 }
 
 /// An answer's body that marks the end of the busy phase when hyper drops it.
+///
+/// hyper throws away what it has not written yet when a body fails. So a failure is held back until the bytes before it are with the
+/// kernel: the client gets all that was sent, and a resumed transfer starts there.
 struct BusyBody {
     body: Body,
-    _busy: Busy,
+    busy: Busy,
+    /// The failure that is held back.
+    cut: Option<BodyError>,
 }
 
 impl HttpBody for BusyBody {
@@ -191,11 +196,24 @@ impl HttpBody for BusyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.cut.is_some() {
+            // A blocked socket wakes the connection when it can go on, which polls the body again.
+            let blocked = self.busy.0.now().1.write_blocked;
+            return if blocked { Poll::Pending } else { Poll::Ready(self.cut.take().map(Err)) };
+        }
+        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Err(error)) => {
+                self.cut = Some(error);
+                // hyper flushes when a body pauses.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            frame => Poll::Ready(frame),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.cut.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
