@@ -27,9 +27,14 @@ struct Sample {
 impl Metrics {
     /// Scrapes the admin listener of a program.
     pub async fn scrape(admin: SocketAddr) -> Result<Self> {
+        Self::parse(&Self::fetch(admin).await?)
+    }
+
+    /// The text of a scrape, for whoever passes it on.
+    pub async fn fetch(admin: SocketAddr) -> Result<String> {
         let url = format!("http://{admin}/metrics");
         let text = Client::default().get_bytes(&url, SCRAPE_LEN_MAX, SCRAPE_TIMEOUT).await?;
-        Self::parse(std::str::from_utf8(&text).with_context(|| format!("{url} is not text"))?)
+        String::from_utf8(text.into()).with_context(|| format!("{url} is not text"))
     }
 
     /// Reads the text format of OpenMetrics as our programs write it.

@@ -73,6 +73,11 @@ impl Program {
     /// As the standard library's command, for callers that want its output.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.words[0]);
+        // Our programs read settings from such variables, and refuse those that they do not know.
+        let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SHOAL_"));
+        ours.for_each(|(name, _)| {
+            command.env_remove(name);
+        });
         command.args(&self.words[1..]).envs(self.envs.iter().map(|(name, value)| (name, value)));
         command
     }

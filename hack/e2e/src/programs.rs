@@ -12,11 +12,6 @@ use crate::ready::Ready;
 /// Names the directory with the programs under test. `cargo xtask test` sets it to the release programs.
 pub const BIN_DIR_VARIABLE: &str = "SHOAL_BIN_DIR";
 
-/// Listeners of the server, by their names in configuration and ready file.
-pub const SERVER_LISTENERS: [&str; 6] = ["registry", "peer", "origin", "tracker", "tags", "admin"];
-/// Listeners of an agent.
-pub const AGENT_LISTENERS: [&str; 3] = ["registry", "peer", "admin"];
-
 /// The directory with the programs under test.
 pub fn bin_dir() -> Result<PathBuf> {
     let directory = std::env::var_os(BIN_DIR_VARIABLE).map(PathBuf::from).with_context(|| {
@@ -64,30 +59,41 @@ impl Place {
 
 /// The server. With `former` addresses it takes them again, else the kernel chooses.
 pub fn server(bin_dir: &Path, place: &Place, former: Option<&Ready>) -> Result<Program> {
-    let mut configuration = format!("data: {}\n", place.data().display());
-    for name in SERVER_LISTENERS {
-        configuration.push_str(&listener(place, name, former)?);
-    }
+    let listen = |name| listen(place, name, former);
+    let configuration = format!(
+        "data_directory: {}\nregistry: {{listen: {}}}\norigin: {{peer_listen: {}, listen: {}}}\n\
+         tracker: {{listen: {}}}\ntags: {{listen: {}}}\nadmin: {{listen: {}}}\n",
+        place.data().display(),
+        listen("registry")?,
+        listen("peer")?,
+        listen("origin")?,
+        listen("tracker")?,
+        listen("tags")?,
+        listen("admin")?,
+    );
     program(&bin_dir.join("shoal-server"), place, &configuration)
 }
 
 /// An agent of the server with these addresses.
 pub fn agent(bin_dir: &Path, place: &Place, server: &Ready, former: Option<&Ready>) -> Result<Program> {
-    let mut configuration = format!(
-        "server:\n  registry: http://{}\n  trackers: [http://{}]\ncache:\n  directory: {}\n",
+    let listen = |name| listen(place, name, former);
+    let configuration = format!(
+        "server: {{registry: \"http://{}\", trackers: [\"http://{}\"]}}\ncache: {{directory: {}}}\n\
+         registry: {{listen: {}}}\npeer: {{listen: {}}}\nadmin: {{listen: {}}}\n",
         server.listener("registry")?,
         server.listener("tracker")?,
         place.data().display(),
+        listen("registry")?,
+        listen("peer")?,
+        listen("admin")?,
     );
-    for name in AGENT_LISTENERS {
-        configuration.push_str(&listener(place, name, former)?);
-    }
     program(&bin_dir.join("shoal-agent"), place, &configuration)
 }
 
-fn listener(place: &Place, name: &str, former: Option<&Ready>) -> Result<String> {
+/// A listener's address as a YAML string: the former port, or 0.
+fn listen(place: &Place, name: &str, former: Option<&Ready>) -> Result<String> {
     let port = former.map_or(Ok(0), |ready| ready.listener(name).map(|address| address.port()))?;
-    Ok(format!("{name}:\n  listen: \"{}\"\n", SocketAddr::new(place.ip, port)))
+    Ok(format!("\"{}\"", SocketAddr::new(place.ip, port)))
 }
 
 fn program(path: &Path, place: &Place, configuration: &str) -> Result<Program> {

@@ -1,14 +1,29 @@
-//! `cargo xtask bench`: measurements that can be repeated.
+//! `cargo xtask bench`: measurements that can be repeated, with bounds beside them.
+//!
+//! A result is a list of `{name, value, unit, bar, holds}`. A bar is only set where the method or a decision states one; the
+//! others are null, because a bar invented after the measurement proves nothing.
 
-pub(crate) mod pull_one;
+mod bound;
+pub(crate) mod inside;
+mod measurement;
+mod netns;
+mod noise;
+mod plot;
+mod run;
+mod swarm;
 
 use anyhow::Result;
 
+/// What can be measured.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// x
-    Swarm,
+    /// One blob to many agents over shaped links in network namespaces; needs root
+    Swarm(swarm::Arguments),
 }
-pub(crate) fn run(_c: &Command) -> Result<()> {
-    Ok(())
+
+/// Measures.
+pub(crate) fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Swarm(arguments) => swarm::run(arguments),
+    }
 }

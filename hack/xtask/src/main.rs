@@ -37,9 +37,9 @@ enum Command {
     Tidy,
     /// Make images from nothing
     Images(images::Arguments),
-    /// Pull one blob when told to, and report as JSON (used by `bench swarm` inside network namespaces)
-    #[command(hide = true)]
-    PullOne(bench::pull_one::Arguments),
+    /// What `bench swarm` does inside of a network namespace
+    #[command(subcommand, hide = true)]
+    Inside(bench::inside::Errand),
 }
 
 fn main() -> ExitCode {
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Command::Bench(command) => bench::run(&command),
         Command::Tidy => tidy::run(),
         Command::Images(arguments) => images::run(&arguments),
-        Command::PullOne(arguments) => bench::pull_one::run(&arguments),
+        Command::Inside(errand) => bench::inside::run(&errand),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
