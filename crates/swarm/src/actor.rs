@@ -195,8 +195,14 @@ impl Actor {
         {
             info!(%digest, "the blob has left the store; no longer seeding it");
             self.disk.handles().close(&digest);
-            self.feed(Input::Close { digest });
+            self.disown(digest);
         }
+    }
+
+    /// Makes the core forget a blob altogether, whether it was downloading or seeding it.
+    fn disown(&mut self, digest: Digest) {
+        self.feed(Input::Close { digest });
+        self.feed(Input::Absent { digest });
     }
 
     /// Gives the core an input and does everything that follows from it.

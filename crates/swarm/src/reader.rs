@@ -102,6 +102,35 @@ impl BlobReader {
         Ok(piece.split_off(skip.min(piece.len())))
     }
 
+    /// Waits until the whole blob is complete in the store. Cancel-safe. For callers that want it on disk rather than in hand.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it cannot be had, or when nothing arrives for [`crate::Times::stall`].
+    pub async fn complete(&self) -> Result<(), ReadError> {
+        let mut view = self.view();
+        loop {
+            {
+                let now = view.borrow_and_update();
+                if let Storage::Blob(_) = now.storage {
+                    return Ok(());
+                }
+                if let Some(end) = &now.end {
+                    return Err(end.clone());
+                }
+            }
+            self.change(&mut view).await?;
+        }
+    }
+
+    /// Waits for the next sign of progress.
+    async fn change(&self, view: &mut watch::Receiver<View>) -> Result<(), ReadError> {
+        match timeout(self.swarm.times().stall, view.changed()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(ReadError::Unavailable),
+            Err(_) => Err(ReadError::Stalled),
+        }
+    }
+
     /// Waits until a piece is there, and says where to read it.
     async fn arrival(&self, index: PieceIndex) -> Result<Storage, ReadError> {
         self.want(index);
@@ -116,11 +145,7 @@ impl BlobReader {
                     return Err(end.clone());
                 }
             }
-            match timeout(self.swarm.times().stall, view.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(ReadError::Unavailable),
-                Err(_) => return Err(ReadError::Stalled),
-            }
+            self.change(&mut view).await?;
         }
     }
 

@@ -85,12 +85,12 @@ impl Actor {
         if let Some(view) = self.blobs.watch(&digest) {
             waiters.into_iter().for_each(|waiter| drop(waiter.send(Ok(view.clone()))));
         }
-        self.feed(Input::Open { digest });
         let (metainfo, have) = (storage.metainfo().clone(), storage.have());
-        let missing: Vec<_> = have.iter_missing().collect();
-        self.feed(Input::Prepared { digest, metainfo, have });
-        for index in missing {
+        // Heard by a core that seeds the blob; one that has forgotten it learns the same from the last input.
+        for index in have.iter_missing() {
             self.feed(Input::PieceLost { digest, index });
         }
+        self.feed(Input::Open { digest });
+        self.feed(Input::Prepared { digest, metainfo, have });
     }
 }

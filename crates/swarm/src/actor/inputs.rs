@@ -111,10 +111,16 @@ impl Actor {
         match result {
             Ok(Finding::Held(storage @ Storage::Blob(_))) => self.blobs.completed(&digest, storage),
             Ok(Finding::Held(storage)) => {
+                // Readable first, so that the announce does not ask for a metainfo that we have.
+                self.blobs.readable(digest, storage.clone());
                 self.feed(Input::Open { digest });
                 self.ready(digest, storage);
             }
-            Ok(Finding::Nothing) => self.feed(Input::Open { digest }),
+            Ok(Finding::Nothing) => {
+                // The core may still seed a copy that has been evicted.
+                self.disown(digest);
+                self.feed(Input::Open { digest });
+            }
             Err(error) => self.on_broken(digest, &error),
         }
     }
@@ -123,8 +129,9 @@ impl Actor {
         match result {
             Ok(storage) => self.ready(digest, storage),
             Err(error) => {
-                self.feed(Input::Absent { digest });
+                // Before the core gives up as well, with less to say about the reason.
                 self.on_broken(digest, &error);
+                self.feed(Input::Absent { digest });
             }
         }
     }
@@ -168,8 +175,8 @@ impl Actor {
         self.feed(Input::PieceRejected { digest, index, source, why });
         if why == RejectCause::Disk && self.blobs.contains(&digest) {
             // Fetching the same bytes again and again will not mend the disk.
-            self.feed(Input::Close { digest });
             self.on_broken(digest, &error);
+            self.disown(digest);
         }
     }
 
@@ -178,12 +185,13 @@ impl Actor {
             Ok(storage) => return self.blobs.completed(&digest, storage),
             Err(error) => error,
         };
-        let Some(storage) = self.disk.handles().get(&digest) else { return self.on_broken(digest, &error) };
-        let missing: Vec<_> = storage.have().iter_missing().collect();
+        let storage = self.disk.handles().get(&digest);
+        let missing: Vec<_> =
+            storage.iter().flat_map(|storage| storage.have().iter_missing().collect::<Vec<_>>()).collect();
         warn!(%digest, %error, missing = missing.len(), "cannot commit a download");
         if missing.is_empty() {
-            self.feed(Input::Close { digest });
-            return self.on_broken(digest, &error);
+            self.on_broken(digest, &error);
+            return self.disown(digest);
         }
         for index in missing {
             self.lose(digest, index);

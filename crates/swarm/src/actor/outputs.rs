@@ -15,6 +15,7 @@ impl Actor {
     pub(super) fn apply(&mut self, output: Output) {
         match output {
             Output::Announce { digest, event, complete, need_metainfo } => {
+                let need_metainfo = need_metainfo && self.blobs.layout(&digest).is_none();
                 self.announces.add(AnnounceItem { digest, event, complete, need_metainfo }, Instant::now());
             }
             Output::Prepare { metainfo, .. } => self.disk.submit(Job::Prepare { metainfo }),

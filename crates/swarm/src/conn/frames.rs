@@ -108,3 +108,6 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

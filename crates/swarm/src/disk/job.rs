@@ -70,14 +70,19 @@ impl Shared {
         }
         match self.store.resume(digest) {
             Ok(partial) => Ok(Finding::Held(self.keep(*digest, Storage::Partial(partial)))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Finding::Nothing),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // A handle may have outlived the blob.
+                self.handles.close(digest);
+                Ok(Finding::Nothing)
+            }
             Err(error) => Err(error),
         }
     }
 
     fn prepare(&self, metainfo: &Metainfo) -> shoal_store::Result<Storage> {
         let digest = metainfo.digest();
-        if let Some(storage) = self.handles.get(digest) {
+        // An open handle of a complete blob proves nothing: the blob may have been removed.
+        if let Some(storage @ Storage::Partial(_)) = self.handles.get(digest) {
             return Ok(storage);
         }
         let storage = match self.store.blob(digest) {

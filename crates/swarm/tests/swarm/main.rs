@@ -1,0 +1,10 @@
+//! The driver with real sockets on the loopback interface, real stores in temporary directories, and a tracker in memory.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot build its world fails")]
+
+mod faults;
+mod fetch;
+mod resume;
+mod strangers;
+mod tracker;
+mod world;
