@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use shoal_oci::Digest;
 use shoal_swarm_types::PieceIndex;
 
-use crate::upload::UploadId;
+use crate::id::UploadId;
 
 /// The result of every fallible word of the store.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -80,6 +80,14 @@ pub enum Error {
         /// How many pieces are missing.
         missing: u32,
     },
+    /// A download does not have this piece yet, or no longer.
+    #[error("the download of {digest} does not have piece {} yet", .index.0)]
+    PieceMissing {
+        /// The blob.
+        digest: Digest,
+        /// The piece.
+        index: PieceIndex,
+    },
     /// A piece index beyond the last piece.
     #[error("{digest} has no piece {}", .index.0)]
     NoSuchPiece {
@@ -133,7 +141,10 @@ impl Error {
     /// What the caller must tell apart.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::BlobNotFound(_) | Self::PartialNotFound(_) | Self::UploadNotFound(_) => ErrorKind::NotFound,
+            Self::BlobNotFound(_)
+            | Self::PartialNotFound(_)
+            | Self::UploadNotFound(_)
+            | Self::PieceMissing { .. } => ErrorKind::NotFound,
             Self::UploadBusy(_) | Self::Locked(_) => ErrorKind::Busy,
             Self::CorruptPiece { .. } | Self::CorruptBlob(_) => ErrorKind::Corrupt,
             Self::DigestMismatch { .. } => ErrorKind::DigestMismatch,

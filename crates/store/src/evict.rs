@@ -1,0 +1,166 @@
+//! Making room: which blobs go, and how they go.
+//!
+//! Only a cache evicts. Complete blobs that nobody reads go first, the least recently used before the others; unfinished downloads
+//! that nobody has open go last, because a restarted agent wants to continue them. When all of them together are not enough,
+//! nothing goes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use shoal_oci::Digest;
+
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::index::Entry;
+use crate::locks::hold;
+use crate::paths::Part;
+use crate::space::Class;
+use crate::steps::{Step, passed};
+use crate::store::Shared;
+
+/// Something that may go. The derived order is the order in which they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Candidate {
+    pub(crate) kind: Kind,
+    pub(crate) used: u64,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+/// What a candidate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Blob,
+    Partial,
+}
+
+/// The candidates that must go to make `missing` bytes of room, in order; none at all when that is impossible.
+pub(crate) fn choose(mut candidates: Vec<Candidate>, missing: u64) -> Vec<Candidate> {
+    candidates.sort_unstable();
+    let mut freed = 0_u64;
+    let count = candidates.iter().position(|candidate| {
+        freed = freed.saturating_add(candidate.size);
+        freed >= missing
+    });
+    candidates.truncate(count.map_or(0, |last| last + 1));
+    candidates
+}
+
+impl Shared {
+    /// Takes `len` bytes for `class`, evicting if that helps.
+    pub(crate) fn reserve(&self, class: Class, len: u64) -> Result<()> {
+        let Err(short) = self.space.take(class, len)? else { return Ok(()) };
+        if self.options.is_durable() {
+            return Err(Error::NoSpace(short.limit));
+        }
+        // One evictor at a time: two would both evict for what one of them needs.
+        let _evictor = hold(&self.evictor);
+        loop {
+            let Err(short) = self.space.take(class, len)? else { return Ok(()) };
+            // Each turn frees something or ends the loop, so it ends.
+            if self.evict(short.missing) == 0 {
+                return Err(Error::NoSpace(short.limit));
+            }
+        }
+    }
+
+    /// Evicts at least `missing` bytes if that is possible; returns how many went.
+    fn evict(&self, missing: u64) -> u64 {
+        let blobs = self.index.unused().into_iter();
+        let blobs = blobs.map(|blob| Candidate {
+            kind: Kind::Blob,
+            used: blob.used,
+            digest: blob.digest,
+            size: blob.size,
+        });
+        let candidates = blobs.chain(self.partials.idle()).collect();
+        let chosen = choose(candidates, missing);
+        chosen.iter().filter(|candidate| self.evict_one(candidate)).map(|candidate| candidate.size).sum()
+    }
+
+    fn evict_one(&self, candidate: &Candidate) -> bool {
+        let gone = match candidate.kind {
+            Kind::Blob => self.evict_blob(&candidate.digest),
+            Kind::Partial => self.drop_idle_partial(&candidate.digest),
+        };
+        if gone {
+            tracing::debug!(digest = %candidate.digest, size = candidate.size, kind = ?candidate.kind, "evicted");
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+        }
+        gone
+    }
+
+    fn evict_blob(&self, digest: &Digest) -> bool {
+        let _stripe = self.stripes.hold(digest);
+        let Some(entry) = self.index.take_unused(digest) else { return false };
+        match self.unlink_blob(entry) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "a blob could not be evicted");
+                false
+            }
+        }
+    }
+
+    /// Removes a complete blob; false when there is none. Readers keep what they have open.
+    pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<bool> {
+        let _stripe = self.stripes.hold(digest);
+        match self.index.take(digest) {
+            Some(entry) => self.unlink_blob(entry).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Removes exactly this blob, not a later one of the same digest.
+    pub(crate) fn remove_entry(&self, entry: &Arc<Entry>) -> Result<()> {
+        let _stripe = self.stripes.hold(entry.digest());
+        if self.index.take_entry(entry) { self.unlink_blob(entry.clone()) } else { Ok(()) }
+    }
+
+    /// Unlinks the files of a blob that was taken out of the index. The data goes first: data without metainfo would come back at
+    /// the next start. The caller holds the stripe.
+    fn unlink_blob(&self, entry: Arc<Entry>) -> Result<()> {
+        let digest = *entry.digest();
+        if let Err(error) = disk::remove(&self.paths.blob(&digest, Part::Data)) {
+            self.index.put_back(entry);
+            return Err(error);
+        }
+        passed(Step::DataUnlinked);
+        self.space.give_back(Class::Blob, entry.size());
+        disk::remove_leftover(&self.paths.blob(&digest, Part::Metainfo));
+        passed(Step::MetainfoUnlinked);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(kind: Kind, used: u64, size: u64) -> Candidate {
+        Candidate { kind, used, size, digest: Digest::sha256(&used.to_be_bytes()) }
+    }
+
+    #[test]
+    fn the_least_recently_used_go_first_and_no_more_than_needed() {
+        let all = [5, 1, 4, 2, 3].map(|used| candidate(Kind::Blob, used, 10)).to_vec();
+        let used = |missing| choose(all.clone(), missing).iter().map(|one| one.used).collect::<Vec<_>>();
+        assert_eq!(used(1), [1]);
+        assert_eq!(used(10), [1]);
+        assert_eq!(used(11), [1, 2]);
+        assert_eq!(used(50), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn nothing_goes_when_everything_would_not_be_enough() {
+        assert_eq!(choose(vec![candidate(Kind::Blob, 1, 10)], 11), []);
+        assert_eq!(choose(Vec::new(), 1), []);
+    }
+
+    #[test]
+    fn unfinished_downloads_go_last() {
+        let all = vec![candidate(Kind::Partial, 1, 10), candidate(Kind::Blob, 2, 10)];
+        assert_eq!(choose(all.clone(), 5)[0].kind, Kind::Blob);
+        assert_eq!(choose(all, 15).len(), 2);
+    }
+}

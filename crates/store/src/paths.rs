@@ -1,0 +1,178 @@
+//! The tree on the disk, and the only place that makes file names.
+//!
+//! ```text
+//! <root>/
+//!   lock                                      held (flock) by the process that has the store open
+//!   tmp/<id>                                  contents of `put` and metainfos being written; emptied at start
+//!   uploads/<id>.data                         the bytes received so far: its length is the upload's offset
+//!   uploads/<id>.json                         the upload's label
+//!   partials/<algorithm>/<hex>.data           sparse: pieces at their places
+//!   partials/<algorithm>/<hex>.have           one byte per piece, 1 = written
+//!   partials/<algorithm>/<hex>.metainfo       what the pieces are checked against
+//!   blobs/<algorithm>/<hh>/<hex>.data         a complete blob; hh = first two characters of hex
+//!   blobs/<algorithm>/<hh>/<hex>.metainfo     a blob is complete when it has both files and their sizes agree
+//! ```
+//!
+//! Nothing from the network becomes a name: `<hex>` is a digest that parsed, `<id>` is our own random number. Names that this
+//! file would not make are foreign: they are left alone and counted.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use shoal_oci::{Algorithm, Digest};
+
+use crate::id::UploadId;
+
+/// The algorithms that have a directory.
+pub(crate) const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
+
+/// One of the files that make a blob or a partial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    Data,
+    Have,
+    Metainfo,
+}
+
+impl Part {
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Have => "have",
+            Self::Metainfo => "metainfo",
+        }
+    }
+}
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub(crate) struct Paths {
+    root: PathBuf,
+}
+
+impl Paths {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    pub(crate) fn tmp_file(&self, id: &UploadId) -> PathBuf {
+        self.tmp().join(id.to_string())
+    }
+
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
+    }
+
+    pub(crate) fn upload_data(&self, id: &UploadId) -> PathBuf {
+        self.uploads().join(format!("{id}.data"))
+    }
+
+    pub(crate) fn upload_label(&self, id: &UploadId) -> PathBuf {
+        self.uploads().join(format!("{id}.json"))
+    }
+
+    pub(crate) fn partials(&self, algorithm: Algorithm) -> PathBuf {
+        self.root.join("partials").join(algorithm.as_str())
+    }
+
+    pub(crate) fn partial(&self, digest: &Digest, part: Part) -> PathBuf {
+        self.partials(digest.algorithm()).join(file_name(digest, part))
+    }
+
+    /// The directory of one first byte.
+    pub(crate) fn shard(&self, algorithm: Algorithm, first: u8) -> PathBuf {
+        self.root.join("blobs").join(algorithm.as_str()).join(format!("{first:02x}"))
+    }
+
+    pub(crate) fn shard_of(&self, digest: &Digest) -> PathBuf {
+        self.shard(digest.algorithm(), digest.as_bytes().first().copied().unwrap_or_default())
+    }
+
+    pub(crate) fn blob(&self, digest: &Digest, part: Part) -> PathBuf {
+        self.shard_of(digest).join(file_name(digest, part))
+    }
+
+    /// Every directory, parents first.
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+        let blobs = self.root.join("blobs");
+        let mut all =
+            vec![self.root.clone(), self.tmp(), self.uploads(), self.root.join("partials"), blobs.clone()];
+        for algorithm in ALGORITHMS {
+            all.push(self.partials(algorithm));
+            all.push(blobs.join(algorithm.as_str()));
+            all.extend((0..=u8::MAX).map(|first| self.shard(algorithm, first)));
+        }
+        all
+    }
+}
+
+fn file_name(digest: &Digest, part: Part) -> String {
+    format!("{}.{}", digest.to_hex(), part.extension())
+}
+
+/// Reads a name in a directory of `algorithm`; `None` when it is foreign.
+pub(crate) fn parse_digest_file(algorithm: Algorithm, name: &OsStr) -> Option<(Digest, Part)> {
+    let (hex, extension) = name.to_str()?.split_once('.')?;
+    let part =
+        [Part::Data, Part::Have, Part::Metainfo].into_iter().find(|part| part.extension() == extension)?;
+    let digest = format!("{}:{hex}", algorithm.as_str()).parse().ok()?;
+    Some((digest, part))
+}
+
+/// Reads a name in the directory of uploads; true for the data file. `None` when it is foreign.
+pub(crate) fn parse_upload_file(name: &OsStr) -> Option<(UploadId, bool)> {
+    let (id, extension) = name.to_str()?.split_once('.')?;
+    let is_data = match extension {
+        "data" => true,
+        "json" => false,
+        _ => return None,
+    };
+    Some((id.parse().ok()?, is_data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_foreign_names_do_not() {
+        let paths = Paths::new(Path::new("/s"));
+        for algorithm in ALGORITHMS {
+            let digest = Digest::of(algorithm, b"x");
+            for part in [Part::Data, Part::Have, Part::Metainfo] {
+                let path = paths.partial(&digest, part);
+                assert_eq!(parse_digest_file(algorithm, path.file_name().unwrap()), Some((digest, part)));
+            }
+            assert!(paths.blob(&digest, Part::Data).starts_with(paths.shard_of(&digest)));
+        }
+        let hex = Digest::sha256(b"x").to_hex();
+        for name in
+            ["", ".", "data", ".data", &hex, &format!("{hex}.data~"), &format!("{hex}.json"), "ab.data"]
+        {
+            assert_eq!(parse_digest_file(Algorithm::Sha256, OsStr::new(name)), None, "{name}");
+        }
+        assert_eq!(parse_digest_file(Algorithm::Sha512, OsStr::new(&format!("{hex}.data"))), None);
+    }
+
+    #[test]
+    fn upload_names_read_back() {
+        let paths = Paths::new(Path::new("/s"));
+        let id = UploadId::random().unwrap();
+        assert_eq!(parse_upload_file(paths.upload_data(&id).file_name().unwrap()), Some((id, true)));
+        assert_eq!(parse_upload_file(paths.upload_label(&id).file_name().unwrap()), Some((id, false)));
+        assert_eq!(parse_upload_file(OsStr::new("0.data")), None);
+        assert_eq!(parse_upload_file(OsStr::new(&format!("{id}.txt"))), None);
+    }
+}

@@ -1,0 +1,210 @@
+//! How many bytes the store holds, and whether it may take more.
+//!
+//! Sizes of contents are counted; metainfos (32 bytes per piece, about 0.05 %) and directories are not. A download counts with its
+//! full size from the moment it begins, so that one that was let in can also end; its bytes that are not yet on the disk are
+//! *promised*: the disk's own figure of free bytes does not know of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use nix::sys::statvfs::statvfs;
+
+use crate::error::{Error, NoSpace, Result};
+use crate::locks::hold;
+use crate::options::Options;
+
+/// What bytes are held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Blob,
+    Partial,
+    Upload,
+}
+
+/// Bytes that may be taken before the disk is asked for its free space again. Small against any sensible reserve, large enough
+/// that a stream of small writes does not ask each time.
+const FREE_CHECK_LEN: u64 = 8 * 1024 * 1024;
+
+/// Bytes held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) blobs: u64,
+    pub(crate) partials: u64,
+    pub(crate) uploads: u64,
+}
+
+impl Held {
+    pub(crate) const fn total(&self) -> u64 {
+        self.blobs.saturating_add(self.partials).saturating_add(self.uploads)
+    }
+
+    fn of(&mut self, class: Class) -> &mut u64 {
+        match class {
+            Class::Blob => &mut self.blobs,
+            Class::Partial => &mut self.partials,
+            Class::Upload => &mut self.uploads,
+        }
+    }
+}
+
+/// Too little room: which limit, and how many bytes would have to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shortfall {
+    pub(crate) missing: u64,
+    pub(crate) limit: NoSpace,
+}
+
+/// The counters and their limits.
+pub(crate) struct Space {
+    root: PathBuf,
+    capacity: Option<u64>,
+    free_min: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    held: Held,
+    promised: u64,
+    /// Bytes that the last look at the disk still allows.
+    credit: u64,
+}
+
+impl Space {
+    pub(crate) fn new(root: &Path, options: &Options) -> Self {
+        Self {
+            root: root.to_owned(),
+            capacity: options.capacity,
+            free_min: options.free_min,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn held(&self) -> Held {
+        hold(&self.state).held
+    }
+
+    /// Takes `len` bytes for `class` if both limits allow it. With `len` 0 it tells whether the limits are kept as it is.
+    pub(crate) fn take(&self, class: Class, len: u64) -> Result<std::result::Result<(), Shortfall>> {
+        let mut state = hold(&self.state);
+        if let Some(short) = self.over_capacity(&state.held, len) {
+            return Ok(Err(short));
+        }
+        if let Some(short) = self.over_disk(&mut state, len)? {
+            return Ok(Err(short));
+        }
+        *state.held.of(class) += len;
+        Ok(Ok(()))
+    }
+
+    /// Counts bytes that are on the disk already, whatever the limits say.
+    pub(crate) fn found(&self, class: Class, len: u64) {
+        *hold(&self.state).held.of(class) += len;
+    }
+
+    pub(crate) fn give_back(&self, class: Class, len: u64) {
+        let mut state = hold(&self.state);
+        let held = state.held.of(class);
+        *held = held.saturating_sub(len);
+        // The disk has more room than we knew: look again next time.
+        state.credit = 0;
+    }
+
+    /// The same bytes, under another class.
+    pub(crate) fn transfer(&self, from: Class, to: Class, len: u64) {
+        let mut state = hold(&self.state);
+        let held = state.held.of(from);
+        *held = held.saturating_sub(len);
+        *state.held.of(to) += len;
+    }
+
+    /// `len` more bytes will be written into files that exist.
+    pub(crate) fn promise(&self, len: u64) {
+        let mut state = hold(&self.state);
+        state.promised = state.promised.saturating_add(len);
+        state.credit = 0;
+    }
+
+    /// `len` promised bytes were written, or will not be.
+    pub(crate) fn settle(&self, len: u64) {
+        let mut state = hold(&self.state);
+        state.promised = state.promised.saturating_sub(len);
+    }
+
+    fn over_capacity(&self, held: &Held, len: u64) -> Option<Shortfall> {
+        let missing = held.total().saturating_add(len).saturating_sub(self.capacity?);
+        (missing > 0).then_some(Shortfall { missing, limit: NoSpace::Capacity { wanted: len } })
+    }
+
+    fn over_disk(&self, state: &mut State, len: u64) -> Result<Option<Shortfall>> {
+        if self.free_min == 0 {
+            return Ok(None);
+        }
+        if len > 0 && state.credit >= len {
+            state.credit -= len;
+            return Ok(None);
+        }
+        let wanted = self.free_min.saturating_add(state.promised).saturating_add(len);
+        let free = self.free()?;
+        if free < wanted {
+            let missing = wanted - free;
+            return Ok(Some(Shortfall { missing, limit: NoSpace::FreeMin { wanted: len } }));
+        }
+        state.credit = (free - wanted).min(FREE_CHECK_LEN);
+        Ok(None)
+    }
+
+    /// Bytes that a process without privileges may still write.
+    fn free(&self) -> Result<u64> {
+        let disk = statvfs(&self.root)
+            .map_err(|errno| Error::io("ask for the free space of", &self.root, errno.into()))?;
+        Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(capacity: Option<u64>, free_min: u64) -> (tempfile::TempDir, Space) {
+        let dir = tempfile::tempdir().unwrap();
+        let space = Space::new(dir.path(), &Options { capacity, free_min, ..Options::cache(0) });
+        (dir, space)
+    }
+
+    #[test]
+    fn capacity_counts_every_class() {
+        let (_dir, space) = space(Some(10), 0);
+        space.take(Class::Blob, 4).unwrap().unwrap();
+        space.take(Class::Partial, 4).unwrap().unwrap();
+        space.take(Class::Upload, 2).unwrap().unwrap();
+        let short = space.take(Class::Blob, 3).unwrap().unwrap_err();
+        assert_eq!(short, Shortfall { missing: 3, limit: NoSpace::Capacity { wanted: 3 } });
+        space.give_back(Class::Partial, 4);
+        space.transfer(Class::Upload, Class::Blob, 2);
+        space.take(Class::Blob, 3).unwrap().unwrap();
+        assert_eq!(space.held(), Held { blobs: 9, partials: 0, uploads: 0 });
+    }
+
+    #[test]
+    fn the_disk_keeps_its_reserve() {
+        let (_dir, greedy) = space(None, u64::MAX);
+        assert!(matches!(
+            greedy.take(Class::Blob, 1).unwrap(),
+            Err(Shortfall { limit: NoSpace::FreeMin { .. }, .. })
+        ));
+        let (_dir, modest) = space(None, 1);
+        modest.take(Class::Blob, 1).unwrap().unwrap();
+        modest.promise(u64::MAX);
+        assert!(modest.take(Class::Blob, 1).unwrap().is_err(), "promised bytes count");
+        modest.settle(u64::MAX);
+        modest.take(Class::Blob, 1).unwrap().unwrap();
+    }
+
+    #[test]
+    fn sums_do_not_overflow() {
+        let (_dir, space) = space(Some(u64::MAX - 1), 0);
+        space.take(Class::Blob, 5).unwrap().unwrap();
+        assert!(space.take(Class::Blob, u64::MAX).unwrap().is_err());
+    }
+}

@@ -1,0 +1,207 @@
+//! The store itself: what all handles share, and the words that callers say. Each word is one call into the room that does it.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use shoal_oci::Digest;
+use shoal_swarm_types::Metainfo;
+
+use crate::blob::{self, Blob};
+use crate::error::Result;
+use crate::id::UploadId;
+use crate::index::Index;
+use crate::locks::Stripes;
+use crate::open::{self, Recovery};
+use crate::options::Options;
+use crate::partial::Partial;
+use crate::partials::{self, Partials};
+use crate::paths::Paths;
+use crate::space::Space;
+use crate::upload::{Upload, UploadStatus};
+use crate::uploads::{self, Uploads};
+
+/// A content-addressed store in one directory. Cheap to clone; the directory stays locked until the last clone and the last handle
+/// made from it are dropped. Every word may block on the disk: call it where blocking is allowed.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+/// What the store and all handles share.
+pub(crate) struct Shared {
+    pub(crate) paths: Paths,
+    pub(crate) options: Options,
+    pub(crate) space: Space,
+    pub(crate) index: Index,
+    pub(crate) stripes: Stripes,
+    pub(crate) uploads: Uploads,
+    pub(crate) partials: Partials,
+    /// Held by the one thread that makes room.
+    pub(crate) evictor: Mutex<()>,
+    pub(crate) evictions: AtomicU64,
+    /// Locked as long as the file is open.
+    _lock: File,
+}
+
+/// How full the store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of complete blobs.
+    pub bytes: u64,
+    /// Bytes that `bytes`, `partial_bytes` and `upload_bytes` may reach together; `None` = no limit.
+    pub capacity: Option<u64>,
+    /// Number of complete blobs.
+    pub blobs: usize,
+    /// Bytes of unfinished downloads, each counted with its full size.
+    pub partial_bytes: u64,
+    /// Bytes of unfinished uploads.
+    pub upload_bytes: u64,
+    /// Blobs and idle downloads evicted since the store was opened.
+    pub evictions: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(paths: Paths, options: Options, lock: File) -> Self {
+        Self {
+            space: Space::new(paths.root(), &options),
+            paths,
+            options,
+            index: Index::default(),
+            stripes: Stripes::new(),
+            uploads: Uploads::default(),
+            partials: Partials::default(),
+            evictor: Mutex::default(),
+            evictions: AtomicU64::new(0),
+            _lock: lock,
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store in `root`, which is created if need be, and brings what a crash may have left there into order.
+    ///
+    /// # Errors
+    /// [`crate::Error::Locked`] when another process (or another `Store` in this one) has the directory; otherwise the disk's error.
+    pub fn open(root: &Path, options: Options) -> Result<(Self, Recovery)> {
+        let (shared, recovery) = open::open(root, options)?;
+        Ok((Self { shared }, recovery))
+    }
+
+    /// Size of a complete blob in bytes. Does not touch the disk and does not count as a use.
+    pub fn stat(&self, digest: &Digest) -> Option<u64> {
+        self.shared.index.size(digest)
+    }
+
+    /// Opens a complete blob. As long as the handle lives the blob is not evicted.
+    ///
+    /// # Errors
+    /// [`crate::Error::BlobNotFound`]; [`crate::Error::CorruptBlob`] when both the blob and its metainfo were damaged.
+    pub fn blob(&self, digest: &Digest) -> Result<Blob> {
+        blob::open(&self.shared, digest)
+    }
+
+    /// Removes a complete blob; false when there is none. Those who have it open can read it to its end. After a power failure the
+    /// blob may be back.
+    ///
+    /// # Errors
+    /// The disk's error; the blob is then still there.
+    pub fn remove(&self, digest: &Digest) -> Result<bool> {
+        self.shared.remove_blob(digest)
+    }
+
+    /// The complete blobs, in no particular order.
+    pub fn digests(&self) -> Vec<Digest> {
+        self.shared.index.digests()
+    }
+
+    /// The unfinished downloads, in no particular order: those found at start and those begun since.
+    pub fn partials(&self) -> Vec<Digest> {
+        self.shared.partials.digests()
+    }
+
+    /// Stores small content in one call. Nothing happens when the blob is there already.
+    ///
+    /// # Errors
+    /// [`crate::Error::DigestMismatch`] when `bytes` do not have the digest `expected`; [`crate::Error::NoSpace`]; the disk's error.
+    pub fn put(&self, expected: &Digest, bytes: &[u8]) -> Result<Metainfo> {
+        self.shared.put(expected, bytes)
+    }
+
+    /// How full the store is.
+    pub fn usage(&self) -> Usage {
+        let held = self.shared.space.held();
+        Usage {
+            bytes: held.blobs,
+            capacity: self.shared.options.capacity,
+            blobs: self.shared.index.count(),
+            partial_bytes: held.partials,
+            upload_bytes: held.uploads,
+            evictions: self.shared.evictions.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Starts an upload. `label` is stored with it and comes back from [`Store::upload_status`]: callers keep the repository in it.
+    ///
+    /// # Errors
+    /// [`crate::Error::LabelTooLong`]; [`crate::Error::NoSpace`] when there are too many unfinished uploads; the disk's error.
+    pub fn create_upload(&self, label: &str) -> Result<UploadId> {
+        self.shared.create_upload(label)
+    }
+
+    /// How far an upload is.
+    ///
+    /// # Errors
+    /// [`crate::Error::UploadNotFound`].
+    pub fn upload_status(&self, id: &UploadId) -> Result<UploadStatus> {
+        self.shared.upload_status(id)
+    }
+
+    /// Opens an upload to continue or end it. One handle at a time.
+    ///
+    /// # Errors
+    /// [`crate::Error::UploadBusy`] while another handle lives; [`crate::Error::UploadNotFound`]; the disk's error.
+    pub fn open_upload(&self, id: &UploadId) -> Result<Upload> {
+        uploads::open(&self.shared, id)
+    }
+
+    /// Cancels the uploads that nobody holds and nobody has written to for longer than `older_than` before `now`; returns how many.
+    pub fn expire_uploads(&self, older_than: Duration, now: SystemTime) -> usize {
+        self.shared.expire_uploads(older_than, now)
+    }
+
+    /// Begins a download, resumes the one that is on the disk, or joins the one that is under way: all callers of one digest share
+    /// it. Resuming reads and verifies every piece that is claimed to be there. Ask [`Store::stat`] first: a download of a blob that
+    /// is complete is not refused, only useless.
+    ///
+    /// # Errors
+    /// [`crate::Error::NoSpace`] when the whole blob does not fit; [`crate::Error::MetainfoConflict`]; the disk's error.
+    pub fn partial(&self, metainfo: &Metainfo) -> Result<Partial> {
+        partials::open(&self.shared, metainfo)
+    }
+
+    /// Resumes a download by the metainfo that is on the disk, or joins it.
+    ///
+    /// # Errors
+    /// [`crate::Error::PartialNotFound`]; the disk's error.
+    pub fn resume(&self, digest: &Digest) -> Result<Partial> {
+        partials::resume(&self.shared, digest)
+    }
+
+    /// Turns a complete blob with a bad piece into a download that has the pieces which verify. Reads the whole blob. Handles to the
+    /// blob stay open on the same file, and see pieces that are written again. When somebody else was faster, joins their download.
+    ///
+    /// # Errors
+    /// [`crate::Error::BlobNotFound`]; [`crate::Error::CorruptBlob`] when the metainfo is lost as well; the disk's error.
+    pub fn demote(&self, digest: &Digest) -> Result<Partial> {
+        partials::demote(&self.shared, digest)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.shared.paths.root()).finish()
+    }
+}
