@@ -25,7 +25,7 @@ const PIECES_WAITING: usize = 1;
 /// GET and HEAD.
 pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, digest: Digest) -> Answer {
     let Some(size) = cx.blob_in(repository, &digest).await? else { return Err(error::blob_unknown(&digest)) };
-    if call.header(header::IF_NONE_MATCH)?.is_some_and(|tags| reply::not_modified(tags, &digest)) {
+    if call.header(&header::IF_NONE_MATCH)?.is_some_and(|tags| reply::not_modified(tags, &digest)) {
         return Ok(answer::empty(StatusCode::NOT_MODIFIED, vec![("etag", reply::etag(&digest))]));
     }
     let selection = selection(call, &digest, size)?;
@@ -52,11 +52,11 @@ pub(crate) async fn delete(cx: &Context, repository: &Repository, digest: Digest
 
 /// What the request selects. `Range` means nothing to HEAD, nor when `If-Range` names other content (RFC 9110 §13.1.5, §14.2).
 fn selection(call: &Call, digest: &Digest, size: u64) -> Result<Selection, Refusal> {
-    let other_content = call.header(header::IF_RANGE)?.is_some_and(|tag| tag != reply::etag(digest));
+    let other_content = call.header(&header::IF_RANGE)?.is_some_and(|tag| tag != reply::etag(digest));
     if call.method != Method::GET || other_content {
         return Ok(Selection::Whole);
     }
-    Ok(Selection::of(call.header(header::RANGE)?, size))
+    Ok(Selection::of(call.header(&header::RANGE)?, size))
 }
 
 /// The bytes of `range` as a body.

@@ -46,18 +46,21 @@ impl Call {
         Ok(Self { method: head.method, headers: head.headers, query, body, ended: false })
     }
 
-    /// The value of a header that may stand there once; one that is not text counts as absent.
+    /// The value of a header that may stand there once.
     ///
     /// # Errors
-    /// 400 when it stands there twice with different values.
-    pub(crate) fn header(&self, name: HeaderName) -> Result<Option<&str>, Refusal> {
-        let mut values = self.headers.get_all(&name).iter();
-        let first = values.next();
-        if values.any(|value| Some(value) != first) {
-            let message = format!("the header {name} is given twice");
-            return Err(Refusal::new(ErrorCode::Unsupported, message).with_status(StatusCode::BAD_REQUEST));
+    /// 400 when it is not text, or stands there twice with different values.
+    pub(crate) fn header(&self, name: &HeaderName) -> Result<Option<&str>, Refusal> {
+        let refuse = |why: &str| {
+            let message = format!("the header {name} {why}");
+            Refusal::new(ErrorCode::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
+        };
+        let mut values = self.headers.get_all(name).iter();
+        let Some(first) = values.next() else { return Ok(None) };
+        if values.any(|value| value != first) {
+            return Err(refuse("is given twice"));
         }
-        Ok(first.and_then(|value| value.to_str().ok()))
+        first.to_str().map(Some).map_err(|_| refuse("is not text"))
     }
 
     /// Length of the body in bytes when the client stated it.

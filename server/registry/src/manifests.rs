@@ -18,7 +18,7 @@ use crate::error::{Answer, Refusal};
 /// GET and HEAD.
 pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, reference: &Reference) -> Answer {
     let Some(found) = cx.tags.manifest(repository, reference).await? else { return Err(unknown(reference)) };
-    if call.header(header::IF_NONE_MATCH)?.is_some_and(|tags| reply::not_modified(tags, &found.digest)) {
+    if call.header(&header::IF_NONE_MATCH)?.is_some_and(|tags| reply::not_modified(tags, &found.digest)) {
         let headers =
             vec![("etag", reply::etag(&found.digest)), ("docker-content-digest", found.digest.to_string())];
         return Ok(answer::empty(StatusCode::NOT_MODIFIED, headers));
@@ -38,19 +38,21 @@ pub(crate) async fn put(
     reference: Reference,
 ) -> Answer {
     let mut tags = call.query.tags()?;
-    let stated = call.query.digest()?;
     let bytes = read(cx, call).await?;
-    let manifest = Manifest::parse(&bytes, call.header(header::CONTENT_TYPE)?)?;
-    let digest = match &reference {
-        Reference::Digest(digest) => check_digest(digest, &bytes)?,
-        Reference::Tag(tag) => {
-            tags.insert(0, tag.clone());
-            stated.map_or_else(|| Ok(Digest::sha256(&bytes)), |stated| check_digest(&stated, &bytes))?
-        }
-    };
-    store(cx, record(cx, &repository, digest, bytes, &manifest, tags.clone())).await?;
-    let set = if matches!(reference, Reference::Digest(_)) { tags } else { Vec::new() };
-    Ok(created(repository, digest, &manifest, &set))
+    let content_type = call.header(&header::CONTENT_TYPE)?.map(str::to_owned);
+    let (named, document) = (reference.clone(), bytes.clone());
+    // Hashing and reading 8 MiB takes long enough to hold up other requests.
+    let (digest, manifest) =
+        cx.blocking(move |_| check(&document, content_type.as_deref(), &named)).await??;
+    // Only parameters are confirmed with OCI-Tag; the tag in the path is confirmed by the 201.
+    let confirmed = tags.clone();
+    if let Reference::Tag(tag) = reference
+        && !tags.contains(&tag)
+    {
+        tags.push(tag);
+    }
+    store(cx, record(cx, &repository, digest, bytes, &manifest, tags)).await?;
+    Ok(created(repository, digest, &manifest, &confirmed))
 }
 
 /// DELETE: of a tag, only the tag; of a digest, the manifest and every tag that names it.
@@ -91,13 +93,24 @@ fn too_long(len_max: u64) -> Refusal {
         .with_status(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
-fn check_digest(stated: &Digest, bytes: &[u8]) -> Result<Digest, Refusal> {
-    let got = Digest::of(stated.algorithm(), bytes);
-    if got == *stated {
-        return Ok(got);
+/// What the document says, and its digest under the algorithm that it is pushed with.
+fn check(
+    bytes: &[u8],
+    content_type: Option<&str>,
+    reference: &Reference,
+) -> Result<(Digest, Manifest), Refusal> {
+    let digest = match reference {
+        Reference::Tag(_) => Digest::sha256(bytes),
+        Reference::Digest(stated) => Digest::of(stated.algorithm(), bytes),
+    };
+    if let Reference::Digest(stated) = reference
+        && digest != *stated
+    {
+        let detail = json!({ "stated": stated, "got": digest });
+        return Err(Refusal::new(ErrorCode::DigestInvalid, "the manifest does not have this digest")
+            .with_detail(detail));
     }
-    let detail = json!({ "stated": stated, "got": got });
-    Err(Refusal::new(ErrorCode::DigestInvalid, "the manifest does not have this digest").with_detail(detail))
+    Ok((digest, Manifest::parse(bytes, content_type)?))
 }
 
 /// What is handed to the cluster's memory.

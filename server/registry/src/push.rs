@@ -44,13 +44,29 @@ pub(crate) async fn whole(cx: &Context, call: &mut Call, repository: &Repository
     }
     let label = repository.clone();
     let upload = cx.blocking(move |store| begin(store, &label)).await??;
-    let Received { upload, failure } = receive::append(cx, call, upload, Some(first), stated).await?;
-    if let Some(failure) = failure {
-        cx.blocking(move |_| upload.cancel()).await?;
-        cx.metrics.uploads.of(UploadResult::Failed).inc();
-        return Err(failure.into());
+    let id = *upload.id();
+    let answer = through_session(cx, call, repository, upload, first, digest).await;
+    if answer.is_err() {
+        // Most failures end the upload by themselves; what is left of it would only take up room until it expires.
+        _ = cx.blocking(move |store| store.open_upload(&id).map(Upload::cancel)).await?;
     }
-    commit(cx, repository, upload, digest).await
+    answer
+}
+
+async fn through_session(
+    cx: &Context,
+    call: &mut Call,
+    repository: &Repository,
+    upload: Upload,
+    first: Batch,
+    digest: Digest,
+) -> Answer {
+    let stated = call.body_len();
+    let Received { upload, failure } = receive::append(cx, call, upload, Some(first), stated).await?;
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => commit(cx, repository, upload, digest).await,
+    }
 }
 
 /// The answer to a blob that is here now.

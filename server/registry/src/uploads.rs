@@ -148,7 +148,7 @@ async fn append(cx: &Context, call: &mut Call, session: &Session) -> Result<Rece
 
 /// The `Content-Range` of a chunk, if there is one. It has to agree with the length of the body when that is known.
 fn chunk(call: &Call) -> Result<Option<Range<u64>>, Refusal> {
-    let Some(text) = call.header(header::CONTENT_RANGE)? else { return Ok(None) };
+    let Some(text) = call.header(&header::CONTENT_RANGE)? else { return Ok(None) };
     let chunk = range::parse_chunk(text)?;
     let stated = chunk.end - chunk.start;
     match call.body_len() {

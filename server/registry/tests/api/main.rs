@@ -1,0 +1,11 @@
+//! The registry role driven through its handler, over the real store and the real metadata in a temporary directory.
+
+mod blobs;
+mod faults;
+mod images;
+mod lists;
+mod manifests;
+mod mount;
+mod refusals;
+mod uploads;
+mod world;
