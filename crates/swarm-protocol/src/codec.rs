@@ -1,11 +1,30 @@
-//! Messages as bytes: `u32 length | u8 type | body`, integers big-endian.
+//! Messages as bytes: `u32 length | u8 type | body`, integers big-endian; the length counts type and body.
 //!
 //! Every length is compared with the most that its message type may have *before* anything is allocated or waited for, so a peer
-//! can never make us hold more than one piece's worth of bytes.
+//! can never make us hold more than one piece's worth of bytes. The table of types is in [`Kind`]; the rest of the grammar is the
+//! order of fields in [`Message`].
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use shoal_oci::{Algorithm, Digest};
+use shoal_swarm_types::{PieceIndex, PieceLength};
 
-use crate::message::Message;
+use crate::limits::BITFIELD_LEN_MAX;
+use crate::message::{Message, Pieces};
+
+/// Bytes of a frame before its body: length and type.
+pub const FRAME_HEAD_LEN: usize = 5;
+
+/// The longest frame: a piece of the largest length with its channel, index and queue length.
+pub const FRAME_LEN_MAX: usize = FRAME_HEAD_LEN + PIECE_HEAD_LEN + PieceLength::MAX.get() as usize;
+
+/// Channel, index and queue length before the bytes of a piece.
+const PIECE_HEAD_LEN: usize = 12;
+
+/// Channel, algorithm, owner flag and form of the pieces in a `Join`.
+const JOIN_FIXED_LEN: usize = 4 + 1 + 1 + 1;
+
+/// The longest digest (sha512).
+const DIGEST_LEN_MAX: usize = 64;
 
 /// Why bytes are not a frame. The connection is useless after any of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +45,63 @@ pub enum CodecError {
     Field(&'static str),
 }
 
+/// The type bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    KeepAlive = 0,
+    Join = 1,
+    Decline = 2,
+    Leave = 3,
+    Have = 4,
+    Request = 5,
+    RequestAny = 6,
+    Assign = 7,
+    Piece = 8,
+    Reject = 9,
+    Cancel = 10,
+    RejectAny = 11,
+    Hurry = 12,
+}
+
+impl Kind {
+    const ALL: [Self; 13] = [
+        Self::KeepAlive,
+        Self::Join,
+        Self::Decline,
+        Self::Leave,
+        Self::Have,
+        Self::Request,
+        Self::RequestAny,
+        Self::Assign,
+        Self::Piece,
+        Self::Reject,
+        Self::Cancel,
+        Self::RejectAny,
+        Self::Hurry,
+    ];
+
+    fn of(byte: u8) -> Result<Self, CodecError> {
+        Self::ALL.get(usize::from(byte)).copied().ok_or(CodecError::Kind(byte))
+    }
+
+    /// The shortest and the longest body.
+    const fn body_len(self) -> (usize, usize) {
+        match self {
+            Self::KeepAlive => (0, 0),
+            Self::Join => (
+                JOIN_FIXED_LEN + Algorithm::Sha256.byte_len(),
+                JOIN_FIXED_LEN + DIGEST_LEN_MAX + BITFIELD_LEN_MAX,
+            ),
+            Self::Decline | Self::Leave | Self::RequestAny | Self::RejectAny => (4, 4),
+            Self::Have => (12, 12),
+            Self::Request => (9, 9),
+            Self::Assign | Self::Reject | Self::Cancel | Self::Hurry => (8, 8),
+            Self::Piece => (PIECE_HEAD_LEN + 1, PIECE_HEAD_LEN + PieceLength::MAX.get() as usize),
+        }
+    }
+}
+
 /// Appends the frame of `message` to `out`.
 pub fn encode(message: &Message, out: &mut BytesMut) {
     if let Some(payload) = encode_head(message, out) {
@@ -36,12 +112,150 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
 /// Appends the frame of `message` to `out`, except the bytes of a piece, which are returned: they belong right behind it and need
 /// not be copied.
 pub fn encode_head(message: &Message, out: &mut BytesMut) -> Option<Bytes> {
-    let _ = (message, out);
+    match message {
+        Message::KeepAlive => head(out, Kind::KeepAlive, 0),
+        Message::Join { swarm, digest, owner, pieces } => put_join(out, *swarm, digest, *owner, pieces),
+        Message::Decline { swarm } => put_words(out, Kind::Decline, &[*swarm]),
+        Message::Leave { swarm } => put_words(out, Kind::Leave, &[*swarm]),
+        Message::Have { swarm, index, queue } => put_words(out, Kind::Have, &[*swarm, index.0, *queue]),
+        Message::Request { swarm, index, urgent } => {
+            head(out, Kind::Request, 9);
+            out.put_u32(*swarm);
+            out.put_u32(index.0);
+            out.put_u8(u8::from(*urgent));
+        }
+        Message::RequestAny { swarm } => put_words(out, Kind::RequestAny, &[*swarm]),
+        Message::RejectAny { swarm } => put_words(out, Kind::RejectAny, &[*swarm]),
+        Message::Hurry { swarm, index } => put_words(out, Kind::Hurry, &[*swarm, index.0]),
+        Message::Assign { swarm, index } => put_words(out, Kind::Assign, &[*swarm, index.0]),
+        Message::Reject { swarm, index } => put_words(out, Kind::Reject, &[*swarm, index.0]),
+        Message::Cancel { swarm, index } => put_words(out, Kind::Cancel, &[*swarm, index.0]),
+        Message::Piece { swarm, index, queue, data } => {
+            head(out, Kind::Piece, PIECE_HEAD_LEN + data.len());
+            out.put_u32(*swarm);
+            out.put_u32(index.0);
+            out.put_u32(*queue);
+            return Some(data.clone());
+        }
+    }
     None
 }
 
-/// Takes one frame off the front of `input`; `None` while it is incomplete.
-pub fn decode(input: &mut BytesMut) -> Result<Option<Message>, CodecError> {
-    let _ = input;
-    Ok(None)
+fn head(out: &mut BytesMut, kind: Kind, body_len: usize) {
+    // A body is at most a piece and its head, far below u32::MAX.
+    out.put_u32(u32::try_from(body_len + 1).unwrap_or(u32::MAX));
+    out.put_u8(kind as u8);
 }
+
+fn put_words(out: &mut BytesMut, kind: Kind, words: &[u32]) {
+    head(out, kind, words.len() * 4);
+    words.iter().for_each(|word| out.put_u32(*word));
+}
+
+fn put_join(out: &mut BytesMut, swarm: u32, digest: &Digest, owner: bool, pieces: &Pieces) {
+    let bitfield: &[u8] = if let Pieces::Some(bytes) = pieces { bytes } else { &[] };
+    head(out, Kind::Join, JOIN_FIXED_LEN + digest.as_bytes().len() + bitfield.len());
+    out.put_u32(swarm);
+    out.put_u8(match digest.algorithm() {
+        Algorithm::Sha256 => 0,
+        Algorithm::Sha512 => 1,
+    });
+    out.put_slice(digest.as_bytes());
+    out.put_u8(u8::from(owner));
+    out.put_u8(match pieces {
+        Pieces::Nothing => 0,
+        Pieces::All => 1,
+        Pieces::Some(_) => 2,
+    });
+    out.put_slice(bitfield);
+}
+
+/// Takes one frame off the front of `input`; `None` while it is incomplete. Reserves room for the rest of a frame whose length has
+/// passed its check.
+pub fn decode(input: &mut BytesMut) -> Result<Option<Message>, CodecError> {
+    let Some(&[a, b, c, d, byte]) = input.first_chunk::<FRAME_HEAD_LEN>() else {
+        // A length alone can already be wrong: there is no frame of nothing, and none beyond the longest.
+        return match input.first_chunk::<4>().map(|len| u32::from_be_bytes(*len)) {
+            Some(len) if len == 0 || len as usize > FRAME_LEN_MAX => {
+                Err(CodecError::Length { kind: u8::MAX, len })
+            }
+            _ => Ok(None),
+        };
+    };
+    let len = u32::from_be_bytes([a, b, c, d]);
+    let kind = Kind::of(byte)?;
+    let (shortest, longest) = kind.body_len();
+    let wrong = CodecError::Length { kind: byte, len };
+    let body_len = (len as usize).checked_sub(1).ok_or(wrong)?;
+    if !(shortest..=longest).contains(&body_len) {
+        return Err(wrong);
+    }
+    let frame_len = FRAME_HEAD_LEN + body_len;
+    if input.len() < frame_len {
+        input.reserve(frame_len - input.len());
+        return Ok(None);
+    }
+    let mut body = input.split_to(frame_len).freeze();
+    body.advance(FRAME_HEAD_LEN);
+    read_body(kind, body, wrong).map(Some)
+}
+
+/// Reads a body whose length is within the limits of its kind.
+fn read_body(kind: Kind, mut body: Bytes, wrong: CodecError) -> Result<Message, CodecError> {
+    if kind == Kind::KeepAlive {
+        return Ok(Message::KeepAlive);
+    }
+    let swarm = body.get_u32();
+    match kind {
+        Kind::Join => return read_join(swarm, body, wrong),
+        Kind::Decline => return Ok(Message::Decline { swarm }),
+        Kind::Leave => return Ok(Message::Leave { swarm }),
+        Kind::RequestAny => return Ok(Message::RequestAny { swarm }),
+        Kind::RejectAny => return Ok(Message::RejectAny { swarm }),
+        _ => {}
+    }
+    let index = PieceIndex(body.get_u32());
+    Ok(match kind {
+        Kind::Have => Message::Have { swarm, index, queue: body.get_u32() },
+        Kind::Request => Message::Request { swarm, index, urgent: read_flag(&mut body, "urgency")? },
+        Kind::Assign => Message::Assign { swarm, index },
+        Kind::Reject => Message::Reject { swarm, index },
+        Kind::Hurry => Message::Hurry { swarm, index },
+        Kind::Cancel => Message::Cancel { swarm, index },
+        _ => Message::Piece { swarm, index, queue: body.get_u32(), data: body },
+    })
+}
+
+fn read_flag(body: &mut Bytes, field: &'static str) -> Result<bool, CodecError> {
+    match body.get_u8() {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(CodecError::Field(field)),
+    }
+}
+
+fn read_join(swarm: u32, mut body: Bytes, wrong: CodecError) -> Result<Message, CodecError> {
+    let algorithm = match body.get_u8() {
+        0 => Algorithm::Sha256,
+        1 => Algorithm::Sha512,
+        _ => return Err(CodecError::Field("digest algorithm")),
+    };
+    // Two more bytes follow the digest: the owner flag and the form of the pieces.
+    if body.len() < algorithm.byte_len() + 2 {
+        return Err(wrong);
+    }
+    let raw = body.split_to(algorithm.byte_len());
+    let digest = Digest::from_bytes(algorithm, &raw).ok_or(CodecError::Field("digest"))?;
+    let owner = read_flag(&mut body, "owner flag")?;
+    let pieces = match (body.get_u8(), body.len()) {
+        (0, 0) => Pieces::Nothing,
+        (1, 0) => Pieces::All,
+        (2, 1..=BITFIELD_LEN_MAX) => Pieces::Some(body),
+        (0..=2, _) => return Err(wrong),
+        _ => return Err(CodecError::Field("form of the pieces")),
+    };
+    Ok(Message::Join { swarm, digest, owner, pieces })
+}
+
+#[cfg(test)]
+mod tests;

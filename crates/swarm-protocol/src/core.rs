@@ -1,13 +1,36 @@
-//! The state machine itself.
+//! The state machine itself: one owner of all state, one way in, one way out.
+//!
+//! An input is applied at once; what follows from it (asking for pieces, sending, dialling) is decided once per input, when the state
+//! has settled. The rooms of the house are modules below: each adds methods to [`Core`] about one noun.
 
-use std::collections::VecDeque;
+mod announcing;
+mod blobs;
+mod connecting;
+mod fetching;
+mod receiving;
+mod serving;
+mod status;
+mod upkeep;
+mod wants;
+mod web;
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use fastrand::Rng;
 use shoal_oci::Digest;
 use shoal_swarm_types::PeerId;
 
-use crate::io::{Input, Output, Role, Time};
+use crate::announce::Announcer;
+use crate::ban::Bans;
+use crate::blob::Blob;
+use crate::dial::Dials;
+use crate::io::{ConnId, Input, Output, Role, Time};
 use crate::limits::Limits;
-use crate::stats::{BlobStatus, Totals};
+use crate::peer::Peer;
+use crate::stats::Totals;
+use crate::timers::{Timer, Timers};
+use crate::upload::Uploads;
 
 /// What a core must know from the start.
 #[derive(Clone, Debug)]
@@ -25,19 +48,63 @@ pub struct CoreConfig {
 /// The swarm's state machine.
 #[derive(Debug)]
 pub struct Core {
+    peer_id: PeerId,
+    role: Role,
+    limits: Limits,
+    rng: Rng,
+    now: Time,
     outputs: VecDeque<Output>,
+    timers: Timers,
+    peers: BTreeMap<ConnId, Peer>,
+    by_id: BTreeMap<PeerId, ConnId>,
+    /// Who was behind connections that closed lately: their last pieces may still prove corrupt.
+    departed: VecDeque<(ConnId, PeerId, SocketAddr)>,
+    blobs: BTreeMap<Digest, Blob>,
+    announcers: BTreeMap<Digest, Announcer>,
+    uploads: Uploads,
+    /// `RequestAny` of peers that wait for their turn.
+    credits: VecDeque<(ConnId, Digest)>,
+    dials: Dials,
+    bans: Bans,
+    totals: Totals,
+    /// Blobs for which something may be asked for now.
+    dirty: BTreeSet<Digest>,
+    /// A connection may be wanted now.
+    may_dial: bool,
 }
 
 impl Core {
     /// A core that takes part in nothing yet.
     pub fn new(config: CoreConfig, now: Time) -> Self {
-        let _ = (config, now);
-        Self { outputs: VecDeque::new() }
+        Self {
+            peer_id: config.peer_id,
+            role: config.role,
+            rng: Rng::with_seed(config.seed),
+            now,
+            outputs: VecDeque::new(),
+            timers: Timers::default(),
+            peers: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            departed: VecDeque::new(),
+            blobs: BTreeMap::new(),
+            announcers: BTreeMap::new(),
+            uploads: Uploads::new(config.limits.uploads_max),
+            credits: VecDeque::new(),
+            dials: Dials::default(),
+            bans: Bans::new(config.limits.ban_ms),
+            totals: Totals::default(),
+            dirty: BTreeSet::new(),
+            may_dial: false,
+            limits: config.limits,
+        }
     }
 
     /// Takes in what happened at `now`. Afterwards [`Core::poll`] until it has nothing more.
     pub fn handle(&mut self, input: Input, now: Time) {
-        let _ = (input, now);
+        self.now = self.now.max(now);
+        self.fire();
+        self.apply(input);
+        self.settle();
     }
 
     /// The next thing to do.
@@ -47,22 +114,58 @@ impl Core {
 
     /// When [`Input::Tick`] is due; `None` while nothing is timed.
     pub fn next_timeout(&self) -> Option<Time> {
-        None
+        self.timers.next()
     }
 
-    /// Numbers about one blob.
-    pub fn status(&self, digest: &Digest) -> Option<BlobStatus> {
-        let _ = digest;
-        None
+    fn apply(&mut self, input: Input) {
+        match input {
+            Input::Open { digest } => self.open(digest),
+            Input::Close { digest } => self.close(digest),
+            Input::Seed { digest } => self.seed(digest),
+            Input::Want { digest, reader, pieces } => self.want(digest, reader, pieces),
+            Input::Unwant { digest, reader } => self.unwant(digest, reader),
+            Input::Prepared { digest, metainfo, have } => self.prepared(digest, metainfo, have),
+            Input::Absent { digest } => self.absent(digest),
+            Input::Announced { digest, reply } => self.announced(digest, reply),
+            Input::AnnounceFailed { digest, error } => self.announce_failed(digest, error),
+            Input::Connected { conn, peer, addr, outbound } => self.connected(conn, peer, addr, outbound),
+            Input::DialFailed { addr } => self.dial_failed(addr),
+            Input::Disconnected { conn } => self.disconnected(conn),
+            Input::Received { conn, message } => self.received(conn, message),
+            Input::Drained { conn } => self.uploads.drained(conn, self.now),
+            Input::PieceRead { conn, digest, index, data } => self.piece_read(conn, digest, index, data),
+            Input::PieceStored { digest, index } => self.piece_stored(digest, index),
+            Input::PieceRejected { digest, index, source, why } => {
+                self.piece_rejected(digest, index, source, why);
+            }
+            Input::PieceLost { digest, index } => self.piece_lost(digest, index),
+            Input::WebFetched { digest, index, data } => self.web_fetched(digest, index, data),
+            Input::WebFailed { digest, index } => self.web_failed(digest, index),
+            Input::Tick => {}
+        }
     }
 
-    /// Numbers about every blob, in the order of their digests.
-    pub fn statuses(&self) -> Vec<BlobStatus> {
-        Vec::new()
+    fn fire(&mut self) {
+        while let Some(timer) = self.timers.pop(self.now) {
+            match timer {
+                Timer::Announce(digest) => self.announce(digest),
+                Timer::Blob(digest) => self.look_at_blob(digest),
+                Timer::Conn(conn) => self.look_at_conn(conn),
+                Timer::Dial => self.may_dial = true,
+                // What it was set for happens on settling, as after every input.
+                Timer::Upload => {}
+            }
+        }
     }
 
-    /// Totals since the start.
-    pub fn totals(&self) -> Totals {
-        Totals::default()
+    /// Does what follows from the state as it is now.
+    fn settle(&mut self) {
+        while let Some(digest) = self.dirty.pop_first() {
+            self.ask(digest);
+        }
+        self.send_pieces();
+        if std::mem::take(&mut self.may_dial) {
+            self.dial();
+        }
     }
 }

@@ -12,15 +12,25 @@
 //! `ReadPiece`, `StorePiece` and `FetchWeb` gets exactly one answer, sooner or later and in any order; every sent `Piece` is
 //! followed by a `Drained` or a `Disconnected`. Inputs about connections or blobs that the core has already forgotten are ignored.
 
+mod announce;
+mod ban;
+mod blob;
 pub mod codec;
 mod core;
+mod dial;
+mod download;
 pub mod handshake;
 pub mod io;
 pub mod limits;
 pub mod message;
+mod peer;
+mod pick;
 pub mod stats;
+mod timers;
+mod upload;
+mod window;
 
-pub use crate::codec::{CodecError, decode, encode, encode_head};
+pub use crate::codec::{CodecError, FRAME_LEN_MAX, decode, encode, encode_head};
 pub use crate::core::{Core, CoreConfig};
 pub use crate::handshake::{HANDSHAKE_LEN, Handshake, HandshakeError};
 pub use crate::io::{

@@ -1,14 +1,203 @@
 //! Every number of the protocol, each with its reason.
+//!
+//! [`Limits`] holds the few that a deployment or a test may change; the constants are part of how the protocol works.
+
+use crate::io::Role;
 
 /// The numbers that a deployment may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all.
+    /// Connections in all. One connection carries every blob shared with a peer, so this is a number of neighbours.
     pub connections_max: u32,
+    /// Slots that our own dials never take, so that late joiners get in.
+    pub incoming_reserve: u32,
+    /// Slots that incoming connections never take, so that we can reach owners.
+    pub outgoing_reserve: u32,
+    /// Neighbours that a download looks for; it stops dialling there, but accepts more.
+    pub neighbours_wanted: u32,
+    /// Dials under way at once.
+    pub dials_max: u32,
+    /// Pieces handed to connections and not yet drained, over all of them.
+    pub uploads_max: u32,
+    /// No piece from any peer for this long: ask the web seeds.
+    pub stall_ms: u64,
+    /// No useful connection this long after the start: ask the web seeds.
+    pub web_after_ms: u64,
+    /// Pieces being fetched from web seeds at once, per blob.
+    pub web_requests_max: u32,
+    /// No piece from anywhere for this long: the download fails.
+    pub fail_ms: u64,
+    /// How long a banned peer stays out.
+    pub ban_ms: u64,
+    /// A seeding blob that nobody has asked for this long leaves memory.
+    pub release_ms: u64,
+    /// A connection that neither side has needed for this long is closed.
+    pub idle_ms: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections_max: 256 }
+        Self {
+            // Three times what the swarm needs to stay well mixed, at a few KiB each.
+            connections_max: 96,
+            incoming_reserve: 32,
+            outgoing_reserve: 32,
+            // A random graph of this degree is connected and mixes within a few pieces up to 15,000 peers.
+            neighbours_wanted: 24,
+            // Enough to fill the neighbourhood in two rounds, without a burst of SYNs.
+            dials_max: 12,
+            // Store-and-forward wants few uploads at a time (sharing the uplink among all requesters is 3 times slower), but
+            // more than one, so that a slow receiver does not leave it idle.
+            uploads_max: 4,
+            // Longer than any healthy gap between pieces, short against a reader's patience.
+            stall_ms: 2_000,
+            // A dial and a handshake in one data centre take a few milliseconds.
+            web_after_ms: 500,
+            // Owners' HTTP is the last resort of many agents at once.
+            web_requests_max: 4,
+            // Clients give up, or go to the next host, after about a minute.
+            fail_ms: 30_000,
+            // Long enough that a broken disk or memory does no more harm, short enough to heal by itself after a repair.
+            ban_ms: 600_000,
+            // Layers of one image are asked for within seconds of one another, by a fleet within a minute.
+            release_ms: 60_000,
+            // As above: the next layer mostly wants the same neighbours.
+            idle_ms: 60_000,
+        }
     }
 }
+
+impl Limits {
+    /// Limits that suit a role.
+    pub fn for_role(role: Role) -> Self {
+        match role {
+            Role::Agent => Self::default(),
+            // An owner meets every agent that starts at the same time, and never dials.
+            Role::Owner => Self {
+                connections_max: 4_096,
+                incoming_reserve: 4_096,
+                outgoing_reserve: 0,
+                ..Self::default()
+            },
+        }
+    }
+}
+
+/// Pieces of a blob of 1 TiB at 4 MiB each: the most that a blob may have here.
+pub(crate) const PIECES_MAX: u32 = 262_144;
+
+/// Bytes of the longest bitfield.
+pub(crate) const BITFIELD_LEN_MAX: usize = PIECES_MAX as usize / 8;
+
+/// Swarms on one connection. Beyond what a node pulls at once; bounds what a peer can make us keep or look up.
+pub(crate) const CHANNELS_MAX: usize = 1_024;
+
+/// Requests of one kind that one connection may have waiting here. The window of [`WINDOW_MAX`] holds 16 of the smallest pieces; the
+/// rest is room for readers and the endgame.
+pub(crate) const REQUESTS_MAX: usize = 128;
+
+/// Bytes in flight that a neighbour is given at first, in pieces of the smallest size: two, so that one can be on the wire while the
+/// other waits. Larger pieces start with one.
+pub(crate) const WINDOW_START: u64 = 128 * 1024;
+
+/// The least bytes in flight per neighbour; below the bandwidth-delay product its uplink would idle.
+pub(crate) const WINDOW_MIN: u64 = 64 * 1024;
+
+/// The most bytes in flight per neighbour: more only lengthens the tail, because what waits at one cannot be asked of another.
+pub(crate) const WINDOW_MAX: u64 = 1024 * 1024;
+
+/// Bytes asked for or being stored, over all neighbours and blobs: what this process may have to hold in memory.
+pub(crate) const IN_FLIGHT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Pieces that an owner has assigned ahead of sending them. A piece is assigned as late as possible, when its turn is near, so that
+/// the choice fits what the requester lacks by then, but early enough that it can say no in time.
+pub(crate) const ASSIGN_AHEAD: usize = 4;
+
+/// Pieces handed to one connection and not drained: one on the wire, one right behind it.
+pub(crate) const UPLOADS_PER_CONN: u32 = 2;
+
+/// Connections that may hold an upload slot without draining it, beyond the slots in use: bounds the bytes held for slow receivers.
+pub(crate) const UPLOADS_STUCK_MAX: u32 = 16;
+
+/// A slot not drained within this many times the usual is stuck, and another connection is served beside it.
+pub(crate) const UPLOAD_PATIENCE_FACTOR: u64 = 4;
+
+/// Bounds of that patience: scheduling noise below, a reader's patience above.
+pub(crate) const UPLOAD_PATIENCE_MICROS: (u64, u64) = (20_000, 2_000_000);
+
+/// Missing pieces below which the endgame begins. Larger ones bought nothing.
+pub(crate) const ENDGAME_PIECES: usize = 3;
+
+/// How many may be asked for the same piece in the endgame.
+pub(crate) const ENDGAME_SOURCES: usize = 3;
+
+/// Pieces of one reader's window that go before rarest-first: when it waits, and when it has something to read.
+pub(crate) const WANT_AHEAD: (usize, usize) = (4, 2);
+
+/// Pieces that may go before rarest-first on credit. Every piece stored earns [`WANT_EARNED_PER_1000`]; so streaming readers take at
+/// most about that share of the swarm, and the rest keeps the pieces mixed.
+pub(crate) const WANT_CREDIT_MAX: u64 = 8_000;
+
+/// Credit per stored piece, in thousandths of a piece.
+pub(crate) const WANT_EARNED_PER_1000: u64 = 350;
+
+/// An owner sends a piece that others already hold to a waiting reader only if it has not done so for this long; until then the
+/// reader is better served by those others, and the owner's uplink is for what nobody has.
+pub(crate) const OWNER_DEMAND_MICROS: u64 = 250_000;
+
+/// How long a neighbour is not asked again for a piece that it rejected.
+pub(crate) const REJECT_HOLD_MICROS: u64 = 200_000;
+
+/// How long a peer that declined a blob is not asked again about it.
+pub(crate) const DECLINE_HOLD_MS: u64 = 3_000;
+
+/// Patience with a neighbour whose latency is not known yet: base, plus the time for its bytes at [`PATIENCE_RATE`].
+pub(crate) const PATIENCE_START_MICROS: u64 = 4_000_000;
+
+/// 256 KiB/s: a slow neighbour, in bytes per second.
+pub(crate) const PATIENCE_RATE: u64 = 256 * 1024;
+
+/// Bounds of the patience with a neighbour that has been measured.
+pub(crate) const PATIENCE_MICROS: (u64, u64) = (1_000_000, 30_000_000);
+
+/// Corrupt pieces before a peer is banned. The first may be a disk that has just gone bad, and the peer will find out itself.
+pub(crate) const CORRUPT_MAX: u32 = 2;
+
+/// Banned peers and counters remembered; beyond it the oldest go.
+pub(crate) const BANS_MAX: usize = 4_096;
+
+/// A keep-alive is sent this often, so that a dead path is noticed by either end.
+pub(crate) const KEEP_ALIVE_MS: u64 = 30_000;
+
+/// A peer that has sent nothing for three keep-alives is gone.
+pub(crate) const SILENCE_MS: u64 = 95_000;
+
+/// A connection this young is never replaced, or two newcomers would chase one another.
+pub(crate) const TENURE_MS: u64 = 5_000;
+
+/// Back-off after a failed dial or a lost connection: first, and at most. Short, because nobody is banned for being full or away.
+pub(crate) const REDIAL_MS: (u64, u64) = (500, 15_000);
+
+/// Addresses remembered per blob. Trackers hand out at most 50 at a time.
+pub(crate) const CANDIDATES_MAX: usize = 200;
+
+/// Back-off after a failed announce: first, and at most.
+pub(crate) const ANNOUNCE_RETRY_MS: (u64, u64) = (500, 30_000);
+
+/// Interval of announces when the tracker names none.
+pub(crate) const ANNOUNCE_INTERVAL_MS: u64 = 30_000;
+
+/// Bounds of what a tracker may name.
+pub(crate) const ANNOUNCE_INTERVAL_BOUNDS_MS: (u64, u64) = (1_000, 3_600_000);
+
+/// Interval of announces of a download with too few neighbours.
+pub(crate) const ANNOUNCE_LONELY_MS: u64 = 2_000;
+
+/// A download with fewer useful neighbours than this is lonely.
+pub(crate) const LONELY_NEIGHBOURS: usize = 4;
+
+/// Back-off after a failed web fetch: first, and at most.
+pub(crate) const WEB_RETRY_MS: (u64, u64) = (500, 8_000);
+
+/// Web seeds remembered per blob: the replicas of a blob are few.
+pub(crate) const WEB_SEEDS_MAX: usize = 16;

@@ -3,6 +3,10 @@
 //! One connection carries every blob that two peers share. Each side numbers its channels itself: [`Message::Join`] binds the
 //! *sender's* number to a digest, and later messages of that sender carry the number instead of the digest. There is no interest,
 //! no choking and no rate negotiation: the fleet belongs to one operator, and requests alone say what is wanted.
+//!
+//! Every `Request` and every `Assign` ends in exactly one `Piece` or `Reject`, and every `RequestAny` in exactly one `Assign` or
+//! `RejectAny`, unless one side leaves the swarm first. So both sides always agree on what is outstanding, and a piece that nobody
+//! asked for is a violation rather than a race.
 
 use bytes::Bytes;
 use shoal_oci::Digest;
@@ -95,6 +99,19 @@ pub enum Message {
         /// The piece.
         index: PieceIndex,
     },
+    /// From an owner: there is nothing to answer your oldest [`Message::RequestAny`] with.
+    RejectAny {
+        /// The sender's channel number.
+        swarm: u32,
+    },
+    /// A reader has begun to wait for a piece that was requested or assigned: serve it before the background. Void if the piece is
+    /// under way.
+    Hurry {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The piece.
+        index: PieceIndex,
+    },
     /// A piece, as requested or assigned.
     Piece {
         /// The sender's channel number.
@@ -113,7 +130,8 @@ pub enum Message {
         /// The piece.
         index: PieceIndex,
     },
-    /// The sender no longer wants a piece that it requested or was assigned.
+    /// The sender no longer wants a piece that it requested or was assigned. Answered by [`Message::Reject`], unless the piece is
+    /// under way.
     Cancel {
         /// The sender's channel number.
         swarm: u32,

@@ -1,0 +1,270 @@
+//! What this process knows of one blob's swarm: who takes part, what they have, who reads here, and how it is going.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use fastrand::Rng;
+use shoal_swarm_types::{Bitfield, Metainfo, PeerId, PeerInfo, PieceIndex};
+
+use crate::download::Download;
+use crate::io::{ConnId, ReaderId, Time};
+use crate::limits::{CANDIDATES_MAX, WANT_CREDIT_MAX, WEB_RETRY_MS, WEB_SEEDS_MAX};
+use crate::message::Pieces;
+use crate::stats::Received;
+
+/// How far a blob is from being exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The driver looks whether the store has it.
+    Lookup,
+    /// The tracker was asked for its metainfo.
+    Starting,
+    /// The store makes room for it.
+    Preparing,
+    /// There is a download, perhaps complete.
+    Ready,
+}
+
+/// A peer that takes part in the swarm.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    /// Whether it answers `RequestAny`.
+    pub(crate) owner: bool,
+    /// What it has; meaningless while `early` stands.
+    pub(crate) pieces: Bitfield,
+    /// What it told before we knew the blob's size.
+    pub(crate) early: Option<(Pieces, Vec<PieceIndex>)>,
+    /// Pieces that we assigned to it and that it has not confirmed.
+    pub(crate) promised: Option<Bitfield>,
+    /// Our `RequestAny` that it has not answered.
+    pub(crate) credits: u32,
+    /// No `RequestAny` before this.
+    pub(crate) any_hold: Time,
+    /// Pieces not to be asked of it before some moment.
+    pub(crate) holds: BTreeMap<PieceIndex, Time>,
+}
+
+impl Member {
+    /// A peer that has just joined.
+    pub(crate) const fn new(owner: bool, pieces: Bitfield, early: Option<(Pieces, Vec<PieceIndex>)>) -> Self {
+        let holds = BTreeMap::new();
+        Self { owner, pieces, early, promised: None, credits: 0, any_hold: Time(0), holds }
+    }
+
+    /// Whether it has a piece and was not told to keep it for now.
+    pub(crate) fn offers(&self, index: PieceIndex, now: Time) -> bool {
+        self.pieces.has(index) && self.holds.get(&index).is_none_or(|until| now >= *until)
+    }
+
+    /// Whether we assigned it a piece that it has not confirmed.
+    pub(crate) fn is_promised(&self, index: PieceIndex) -> bool {
+        self.promised.as_ref().is_some_and(|promised| promised.has(index))
+    }
+}
+
+/// The owners' HTTP addresses of a blob, and what is being fetched from them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WebSeeds {
+    urls: Vec<String>,
+    turn: usize,
+    /// Pieces under way.
+    pub(crate) active: u32,
+    /// No fetch before this.
+    pub(crate) hold: Time,
+    failures: u32,
+}
+
+impl WebSeeds {
+    /// Takes over what the tracker said.
+    pub(crate) fn update(&mut self, urls: Vec<String>) {
+        if !urls.is_empty() {
+            self.urls = urls;
+            self.urls.truncate(WEB_SEEDS_MAX);
+        }
+    }
+
+    /// Whether there is any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.urls.is_empty()
+    }
+
+    /// The next one in turn.
+    pub(crate) fn next(&mut self) -> Option<String> {
+        let url = self.urls.get(self.turn % self.urls.len().max(1)).cloned();
+        self.turn = self.turn.wrapping_add(1);
+        url
+    }
+
+    /// A fetch brought a piece.
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// A fetch failed: wait, longer each time.
+    pub(crate) fn failed(&mut self, now: Time, rng: &mut Rng) {
+        let (first, most) = WEB_RETRY_MS;
+        let wait = first.saturating_mul(1 << self.failures.min(10)).min(most);
+        self.failures += 1;
+        self.hold = now.plus_millis(crate::announce::jitter(wait, rng));
+    }
+}
+
+/// One blob's swarm.
+#[derive(Debug)]
+pub(crate) struct Blob {
+    /// How far it is.
+    pub(crate) phase: Phase,
+    /// Whether somebody here wants all of it.
+    pub(crate) wanted: bool,
+    /// Its size and piece digests, once known.
+    pub(crate) metainfo: Option<Metainfo>,
+    /// The state of its pieces, once [`Phase::Ready`].
+    pub(crate) download: Option<Download>,
+    /// Connected peers that take part.
+    pub(crate) members: BTreeMap<ConnId, Member>,
+    /// For each piece, how many members have it, or were promised it by us.
+    pub(crate) availability: Vec<u32>,
+    /// Readers and what they want next.
+    pub(crate) readers: BTreeMap<ReaderId, Range<u32>>,
+    /// Thousandths of pieces that may still go before rarest-first.
+    pub(crate) want_credit: u64,
+    /// Peers that the tracker named, owners first.
+    pub(crate) candidates: Vec<PeerInfo>,
+    /// Peers that said they do not take part, and until when to believe it.
+    pub(crate) declined: BTreeMap<PeerId, Time>,
+    /// Owners' HTTP addresses.
+    pub(crate) web: WebSeeds,
+    /// The tracker's last word was that no owner has it.
+    pub(crate) not_found: bool,
+    /// When a piece last came, from anywhere; at first, when the download began.
+    pub(crate) progress: Time,
+    /// When a piece last came from a peer; at first, when the download began.
+    pub(crate) peer_progress: Time,
+    /// When a peer last asked for anything.
+    pub(crate) used: Time,
+    /// When we, an owner, last sent each piece to a waiting reader.
+    pub(crate) demanded: BTreeMap<PieceIndex, Time>,
+    /// Our disk failed: no requests before this, and how often in a row.
+    pub(crate) disk_hold: (Time, u32),
+    /// Bytes received and stored.
+    pub(crate) received: Received,
+    /// Bytes sent.
+    pub(crate) sent_bytes: u64,
+    /// Pieces that came and were not needed.
+    pub(crate) duplicates: u64,
+    /// Pieces that came and did not verify.
+    pub(crate) corrupt: u64,
+}
+
+impl Blob {
+    /// A blob of which nothing is known yet.
+    pub(crate) fn new(phase: Phase, wanted: bool, now: Time) -> Self {
+        Self {
+            phase,
+            wanted,
+            metainfo: None,
+            download: None,
+            members: BTreeMap::new(),
+            availability: Vec::new(),
+            readers: BTreeMap::new(),
+            want_credit: WANT_CREDIT_MAX,
+            candidates: Vec::new(),
+            declined: BTreeMap::new(),
+            web: WebSeeds::default(),
+            not_found: false,
+            progress: now,
+            peer_progress: now,
+            used: now,
+            demanded: BTreeMap::new(),
+            disk_hold: (Time(0), 0),
+            received: Received::default(),
+            sent_bytes: 0,
+            duplicates: 0,
+            corrupt: 0,
+        }
+    }
+
+    /// Whether every piece is present.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.download.as_ref().is_some_and(Download::is_complete)
+    }
+
+    /// Whether pieces are being fetched, or will be as soon as it is known how.
+    pub(crate) fn is_downloading(&self) -> bool {
+        self.wanted && !self.is_complete()
+    }
+
+    /// Number of pieces; 0 while unknown.
+    pub(crate) fn piece_count(&self) -> u32 {
+        self.download.as_ref().map_or(0, |download| download.layout().piece_count())
+    }
+
+    /// A member is there: counts what it has. Only once the size is known.
+    pub(crate) fn add_member(&mut self, conn: ConnId, member: Member) {
+        for index in member.pieces.iter() {
+            self.availability[index.0 as usize] += 1;
+        }
+        self.members.insert(conn, member);
+    }
+
+    /// A member is gone: what it had counts no longer.
+    pub(crate) fn remove_member(&mut self, conn: ConnId) -> Option<Member> {
+        let member = self.members.remove(&conn)?;
+        if member.early.is_none() && !self.availability.is_empty() {
+            for (index, count) in (0..).map(PieceIndex).zip(&mut self.availability) {
+                *count -= u32::from(member.pieces.has(index) || member.is_promised(index));
+            }
+        }
+        Some(member)
+    }
+
+    /// A member has got a piece. False when that was known.
+    pub(crate) fn confirm(&mut self, conn: ConnId, index: PieceIndex) -> bool {
+        let Some(member) = self.members.get_mut(&conn) else { return false };
+        if !member.pieces.set(index) {
+            return false;
+        }
+        let counted = member.promised.as_mut().is_some_and(|promised| promised.unset(index));
+        if !counted {
+            self.availability[index.0 as usize] += 1;
+        }
+        true
+    }
+
+    /// A member will get a piece from us.
+    pub(crate) fn promise(&mut self, conn: ConnId, index: PieceIndex) {
+        let count = self.piece_count();
+        let Some(member) = self.members.get_mut(&conn) else { return };
+        let fresh = !member.pieces.has(index)
+            && member.promised.get_or_insert_with(|| Bitfield::empty(count)).set(index);
+        self.availability[index.0 as usize] += u32::from(fresh);
+    }
+
+    /// A member will not get a piece from us after all.
+    pub(crate) fn unpromise(&mut self, conn: ConnId, index: PieceIndex) {
+        let Some(member) = self.members.get_mut(&conn) else { return };
+        let counted = member.promised.as_mut().is_some_and(|promised| promised.unset(index));
+        self.availability[index.0 as usize] -= u32::from(counted);
+    }
+
+    /// A member turned out not to have a piece.
+    pub(crate) fn correct(&mut self, conn: ConnId, index: PieceIndex) {
+        let Some(member) = self.members.get_mut(&conn) else { return };
+        if member.pieces.unset(index) {
+            self.availability[index.0 as usize] -= 1;
+        }
+    }
+
+    /// Takes over the peers that the tracker named: owners first, the others in random order.
+    pub(crate) fn add_candidates(&mut self, peers: Vec<PeerInfo>, rng: &mut Rng) {
+        let mut fresh = peers;
+        let known = std::mem::take(&mut self.candidates);
+        let old = known.into_iter().filter(|old| !fresh.iter().any(|new| new.id == old.id));
+        let mut old: Vec<_> = old.collect();
+        rng.shuffle(&mut fresh);
+        fresh.append(&mut old);
+        fresh.sort_by_key(|peer| !peer.owner);
+        fresh.truncate(CANDIDATES_MAX);
+        self.candidates = fresh;
+    }
+}

@@ -1,0 +1,149 @@
+//! Round trips, hostile lengths and garbage.
+
+use proptest::prelude::{Strategy, any, prop_oneof, proptest};
+use proptest::{collection, prop_assert_eq};
+
+use super::*;
+
+fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
+    collection::vec(any::<u8>(), 1..max).prop_map(Bytes::from)
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let pieces = prop_oneof![
+        proptest::strategy::Just(Pieces::Nothing),
+        proptest::strategy::Just(Pieces::All),
+        bytes(300).prop_map(Pieces::Some)
+    ];
+    let join = (any::<u32>(), any::<bool>(), any::<bool>(), any::<[u8; 4]>(), pieces);
+    let words = (0..11_u8, any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>());
+    let piece = (any::<u32>(), any::<u32>(), any::<u32>(), bytes(2_000));
+    prop_oneof![
+        join.prop_map(|(swarm, long, owner, seed, pieces)| {
+            let algorithm = if long { Algorithm::Sha512 } else { Algorithm::Sha256 };
+            Message::Join { swarm, digest: Digest::of(algorithm, &seed), owner, pieces }
+        }),
+        words.prop_map(|(kind, swarm, index, queue, urgent)| of_words(
+            kind,
+            swarm,
+            PieceIndex(index),
+            queue,
+            urgent
+        )),
+        piece.prop_map(|(swarm, index, queue, data)| Message::Piece {
+            swarm,
+            index: PieceIndex(index),
+            queue,
+            data
+        }),
+    ]
+}
+
+fn of_words(kind: u8, swarm: u32, index: PieceIndex, queue: u32, urgent: bool) -> Message {
+    match kind {
+        0 => Message::KeepAlive,
+        1 => Message::Decline { swarm },
+        2 => Message::Leave { swarm },
+        3 => Message::Have { swarm, index, queue },
+        4 => Message::Request { swarm, index, urgent },
+        5 => Message::RequestAny { swarm },
+        6 => Message::Assign { swarm, index },
+        7 => Message::Reject { swarm, index },
+        8 => Message::RejectAny { swarm },
+        9 => Message::Hurry { swarm, index },
+        _ => Message::Cancel { swarm, index },
+    }
+}
+
+proptest! {
+    #[test]
+    fn decodes_what_it_encodes_however_it_is_cut(messages in collection::vec(message(), 1..8), step in 1_usize..700) {
+        let mut wire = BytesMut::new();
+        messages.iter().for_each(|message| encode(message, &mut wire));
+        let mut input = BytesMut::new();
+        let mut got = Vec::new();
+        for chunk in wire.chunks(step) {
+            input.extend_from_slice(chunk);
+            while let Some(message) = decode(&mut input).unwrap() {
+                got.push(message);
+            }
+        }
+        prop_assert_eq!(got, messages);
+        prop_assert_eq!(input.len(), 0);
+    }
+
+    #[test]
+    fn garbage_never_panics_nor_grows(garbage in collection::vec(any::<u8>(), 0..600)) {
+        let mut input = BytesMut::from(&garbage[..]);
+        while let Ok(Some(_)) = decode(&mut input) {}
+        prop_assert_eq!(input.capacity() <= FRAME_LEN_MAX + 1024, true);
+    }
+
+    #[test]
+    fn damaged_frames_never_panic(message in message(), at in 0_usize..400, with in any::<u8>()) {
+        let mut wire = BytesMut::new();
+        encode(&message, &mut wire);
+        let at = at % wire.len();
+        wire[at] = with;
+        while let Ok(Some(_)) = decode(&mut wire) {}
+    }
+}
+
+fn frame(len: u32, rest: &[u8]) -> BytesMut {
+    let mut wire = BytesMut::new();
+    wire.put_u32(len);
+    wire.put_slice(rest);
+    wire
+}
+
+#[test]
+fn lengths_are_refused_before_anything_is_waited_for() {
+    for (len, rest) in [
+        (u32::MAX, &[][..]),
+        (0, &[]),
+        (FRAME_LEN_MAX as u32 + 1, &[]),
+        (2, &[Kind::KeepAlive as u8]),
+        (9, &[Kind::RequestAny as u8]),
+        (1_000_000, &[Kind::Join as u8]),
+        (13, &[Kind::Piece as u8]),
+        (5_000_000, &[Kind::Piece as u8]),
+        (12, &[Kind::Have as u8]),
+    ] {
+        let mut wire = frame(len, rest);
+        assert!(matches!(decode(&mut wire), Err(CodecError::Length { .. })), "{len} {rest:?}");
+        assert!(wire.capacity() < 1024);
+    }
+    assert_eq!(decode(&mut frame(1, &[13])), Err(CodecError::Kind(13)));
+}
+
+#[test]
+fn the_bitfield_of_a_tebibyte_fits_a_frame() {
+    let message = Message::Join {
+        swarm: 1,
+        digest: Digest::of(Algorithm::Sha512, b"big"),
+        owner: false,
+        pieces: Pieces::Some(Bytes::from(vec![0x55; BITFIELD_LEN_MAX])),
+    };
+    let mut wire = BytesMut::new();
+    encode(&message, &mut wire);
+    assert_eq!(decode(&mut wire), Ok(Some(message)));
+}
+
+#[test]
+fn a_join_must_be_whole() {
+    let mut wire = BytesMut::new();
+    encode(
+        &Message::Join { swarm: 1, digest: Digest::sha256(b"x"), owner: false, pieces: Pieces::All },
+        &mut wire,
+    );
+    let good = wire.clone();
+    // A sha512 digest in a frame that is only as long as one with sha256.
+    wire[9] = 1;
+    assert!(matches!(decode(&mut wire), Err(CodecError::Length { .. })));
+    let last = good.len() - 1;
+    for (form, want) in [(2, true), (3, false)] {
+        let mut wire = good.clone();
+        wire[last] = form;
+        assert_eq!(matches!(decode(&mut wire), Err(CodecError::Length { .. })), want, "{form}");
+    }
+}

@@ -1,0 +1,87 @@
+//! Talking to the tracker.
+
+use shoal_oci::Digest;
+
+use super::Core;
+use crate::blob::{Blob, Phase};
+use crate::io::{AnnounceError, AnnounceEvent, AnnounceReply, FailReason, Output, Role};
+use crate::limits::LONELY_NEIGHBOURS;
+use crate::timers::Timer;
+
+impl Core {
+    /// Announces a blob if that is due, and sets the time of the next look.
+    pub(super) fn announce(&mut self, digest: Digest) {
+        let Some(announcer) = self.announcers.get_mut(&digest) else { return };
+        if let Some(event) = announcer.take(self.now) {
+            let blob = self.blobs.get(&digest);
+            self.outputs.push_back(Output::Announce {
+                digest,
+                event,
+                complete: blob.is_none_or(Blob::is_complete),
+                need_metainfo: blob.is_some_and(|blob| blob.wanted && blob.metainfo.is_none()),
+            });
+        }
+        self.timers.set(Timer::Announce(digest), announcer.due());
+    }
+
+    /// Ends the announces of a blob; tells the tracker so.
+    pub(super) fn stop_announcing(&mut self, digest: Digest, tell: bool) {
+        self.timers.clear(Timer::Announce(digest));
+        if self.announcers.remove(&digest).is_some() && tell {
+            let event = AnnounceEvent::Stopped;
+            self.outputs.push_back(Output::Announce { digest, event, complete: false, need_metainfo: false });
+        }
+    }
+
+    /// The tracker answered.
+    pub(super) fn announced(&mut self, digest: Digest, reply: AnnounceReply) {
+        let lonely = self.blobs.get(&digest).is_some_and(|blob| blob.is_downloading() && is_lonely(blob));
+        if let Some(announcer) = self.announcers.get_mut(&digest) {
+            announcer.answered(reply.interval_ms, lonely, self.now, &mut self.rng);
+            self.end_announces_of_owner(digest);
+            self.announce(digest);
+        }
+        let Some(blob) = self.blobs.get_mut(&digest).filter(|blob| blob.is_downloading()) else { return };
+        blob.not_found = false;
+        blob.web.update(reply.web_seeds);
+        blob.add_candidates(reply.peers, &mut self.rng);
+        if blob.metainfo.is_none() {
+            blob.metainfo = reply.metainfo.filter(|metainfo| *metainfo.digest() == digest);
+        }
+        self.prepare(digest);
+        self.may_dial = true;
+    }
+
+    /// An announce brought nothing.
+    pub(super) fn announce_failed(&mut self, digest: Digest, error: AnnounceError) {
+        let Some(announcer) = self.announcers.get_mut(&digest) else { return };
+        let blob = self.blobs.get_mut(&digest).filter(|blob| blob.is_downloading());
+        match (error, blob) {
+            // What only we have is still worth announcing, at the usual pace.
+            (AnnounceError::NotFound, None) => announcer.answered(0, false, self.now, &mut self.rng),
+            (AnnounceError::NotFound, Some(blob)) => {
+                blob.not_found = true;
+                announcer.failed(self.now, &mut self.rng);
+                if blob.phase == Phase::Starting {
+                    self.fail(digest, FailReason::NotFound);
+                    return;
+                }
+            }
+            (AnnounceError::Unavailable, _) => announcer.failed(self.now, &mut self.rng),
+        }
+        self.end_announces_of_owner(digest);
+        self.announce(digest);
+    }
+
+    /// An owner announces only while it downloads: as a holder the tracker knows it from the ring.
+    fn end_announces_of_owner(&mut self, digest: Digest) {
+        if self.role == Role::Owner && !self.blobs.get(&digest).is_some_and(Blob::is_downloading) {
+            self.stop_announcing(digest, false);
+        }
+    }
+}
+
+/// Whether a download has too few neighbours that have anything.
+fn is_lonely(blob: &Blob) -> bool {
+    blob.members.values().filter(|member| member.pieces.count() > 0).count() < LONELY_NEIGHBOURS
+}

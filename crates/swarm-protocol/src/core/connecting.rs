@@ -1,0 +1,243 @@
+//! Connections: whom to dial, whom to let in, whom to let go.
+
+use std::net::SocketAddr;
+
+use shoal_oci::Digest;
+use shoal_swarm_types::{PeerId, PeerInfo};
+
+use super::Core;
+use crate::blob::{Blob, Phase};
+use crate::io::{CloseReason, ConnId, Output, Time};
+use crate::limits::{KEEP_ALIVE_MS, TENURE_MS};
+use crate::message::{Message, Pieces};
+use crate::peer::Peer;
+use crate::timers::Timer;
+
+/// Closed connections remembered for pieces that are still being verified: as many as can be in flight.
+const DEPARTED_MAX: usize = 256;
+
+impl Core {
+    /// Looks for neighbours for every download that has too few.
+    pub(super) fn dial(&mut self) {
+        let digests: Vec<Digest> =
+            self.blobs.iter().filter(|(_, blob)| blob.is_downloading()).map(|(digest, _)| *digest).collect();
+        for digest in digests {
+            self.dial_for(digest);
+        }
+    }
+
+    fn dial_for(&mut self, digest: Digest) {
+        let Some(blob) = self.blobs.get(&digest) else { return };
+        let candidates = blob.candidates.clone();
+        let pending = candidates.iter().filter(|peer| self.dials.is_pending(&peer.addr)).count();
+        let mut neighbours = blob.members.len() + pending;
+        for candidate in candidates {
+            if candidate.id == self.peer_id || self.bans.is_banned(&candidate.id, &candidate.addr, self.now) {
+                continue;
+            }
+            if let Some(conn) = self.by_id.get(&candidate.id).copied() {
+                self.join(conn, digest);
+            } else if (candidate.owner || neighbours < self.limits.neighbours_wanted as usize)
+                && self.dial_one(&candidate)
+            {
+                neighbours += 1;
+            }
+        }
+    }
+
+    /// Dials a candidate if that may be done now; otherwise sets a timer for when it may.
+    fn dial_one(&mut self, candidate: &PeerInfo) -> bool {
+        if self.dials.is_pending(&candidate.addr) || self.dials.is_ourselves(&candidate.addr) {
+            return false;
+        }
+        if !self.dials.is_free(&candidate.addr, self.now) {
+            self.timers.set_earlier(Timer::Dial, self.dials.free_at(&candidate.addr));
+            return false;
+        }
+        let outbound = self.peers.values().filter(|peer| peer.outbound).count() + self.dials.pending();
+        let outbound_max = self.limits.connections_max.saturating_sub(self.limits.incoming_reserve) as usize;
+        let all = self.peers.len() + self.dials.pending();
+        if self.dials.pending() >= self.limits.dials_max as usize
+            || outbound >= outbound_max
+            || all >= self.limits.connections_max as usize
+        {
+            return false;
+        }
+        self.dials.begin(candidate.addr);
+        self.outputs.push_back(Output::Dial { addr: candidate.addr });
+        true
+    }
+
+    /// A connection stands.
+    pub(super) fn connected(&mut self, conn: ConnId, id: PeerId, addr: SocketAddr, outbound: bool) {
+        if outbound {
+            self.dials.succeeded(&addr);
+            self.may_dial = true;
+        }
+        if id == self.peer_id {
+            if outbound {
+                self.dials.found_ourselves(addr);
+            }
+            self.refuse(conn, CloseReason::Myself);
+        } else if self.bans.is_banned(&id, &addr, self.now) {
+            self.refuse(conn, CloseReason::Banned);
+        } else if !self.replace_double(id, outbound) {
+            self.refuse(conn, CloseReason::Duplicate);
+        } else if !self.make_room(outbound) {
+            self.refuse(conn, CloseReason::Full);
+        } else {
+            self.welcome(conn, id, addr, outbound);
+        }
+    }
+
+    fn refuse(&mut self, conn: ConnId, reason: CloseReason) {
+        self.outputs.push_back(Output::Close { conn, reason });
+    }
+
+    /// Of two connections to the same peer one is kept, the same at both ends: the one that the smaller identity dialled. Of two in
+    /// the same direction the newer, since nobody dials a peer that it knows to be connected. False when the new one must go.
+    fn replace_double(&mut self, id: PeerId, outbound: bool) -> bool {
+        let Some(standing) = self.by_id.get(&id).copied() else { return true };
+        let keep_outbound = self.peer_id < id;
+        let same_direction = self.peers.get(&standing).is_none_or(|peer| peer.outbound == outbound);
+        if !same_direction && outbound != keep_outbound {
+            return false;
+        }
+        self.close_conn(standing, CloseReason::Duplicate);
+        true
+    }
+
+    /// Whether there is a slot for a further connection; a newcomer may take that of the least useful one.
+    fn make_room(&mut self, outbound: bool) -> bool {
+        let max = self.limits.connections_max as usize;
+        let inbound = self.peers.values().filter(|peer| !peer.outbound).count();
+        let inbound_max = max.saturating_sub(self.limits.outgoing_reserve as usize);
+        if self.peers.len() < max && (outbound || inbound < inbound_max) {
+            return true;
+        }
+        let Some(conn) = self.least_useful(!outbound && inbound >= inbound_max) else { return false };
+        self.close_conn(conn, CloseReason::Replaced);
+        true
+    }
+
+    /// The connection that is missed least: an idle one, else the one that moved no piece for longest. Never a young one (two
+    /// newcomers would chase one another), never one to an owner that we need.
+    fn least_useful(&self, inbound_only: bool) -> Option<ConnId> {
+        let old = |peer: &Peer| peer.since.plus_millis(TENURE_MS) <= self.now;
+        let candidates = self.peers.iter().filter(|(conn, peer)| {
+            old(peer) && !(inbound_only && peer.outbound) && !self.is_needed_owner(**conn)
+        });
+        candidates
+            .min_by_key(|(conn, peer)| (!peer.asked.is_empty() || self.uploads.is_busy(**conn), peer.used))
+            .map(|(conn, _)| *conn)
+    }
+
+    fn is_needed_owner(&self, conn: ConnId) -> bool {
+        self.blobs
+            .values()
+            .any(|blob| blob.is_downloading() && blob.members.get(&conn).is_some_and(|member| member.owner))
+    }
+
+    fn welcome(&mut self, conn: ConnId, id: PeerId, addr: SocketAddr, outbound: bool) {
+        let keep_alive = self.now.plus_millis(KEEP_ALIVE_MS);
+        self.peers.insert(conn, Peer::new(id, addr, outbound, self.now, keep_alive));
+        self.by_id.insert(id, conn);
+        self.timers.set(Timer::Conn(conn), keep_alive);
+        // Every download that the tracker named this peer for joins it now.
+        let shared: Vec<Digest> = self
+            .blobs
+            .iter()
+            .filter(|(_, blob)| blob.is_downloading() && blob.candidates.iter().any(|peer| peer.id == id))
+            .map(|(digest, _)| *digest)
+            .collect();
+        for digest in shared {
+            self.join(conn, digest);
+        }
+    }
+
+    /// Opens our channel for a blob on a connection, unless it is open, the peer declined it lately, or we are not ready.
+    pub(super) fn join(&mut self, conn: ConnId, digest: Digest) {
+        let (Some(peer), Some(blob)) = (self.peers.get_mut(&conn), self.blobs.get_mut(&digest)) else {
+            return;
+        };
+        let declined = blob.declined.get(&peer.id).is_some_and(|until| self.now < *until);
+        let Some(download) = &blob.download else { return };
+        if blob.phase != Phase::Ready || declined || peer.ours.contains_key(&digest) {
+            return;
+        }
+        let pieces = Pieces::of(download.present());
+        let owner = self.role == crate::io::Role::Owner;
+        let swarm = peer.open_channel(digest);
+        self.outputs
+            .push_back(Output::Send { conn, message: Message::Join { swarm, digest, owner, pieces } });
+    }
+
+    /// A dial led nowhere.
+    pub(super) fn dial_failed(&mut self, addr: SocketAddr) {
+        self.dials.back_off(addr, self.now, &mut self.rng);
+        self.may_dial = true;
+    }
+
+    /// A connection ended.
+    pub(super) fn disconnected(&mut self, conn: ConnId) {
+        let Some((addr, useful)) = self.drop_conn(conn) else { return };
+        if useful {
+            self.dials.forgive(&addr);
+        }
+        self.dials.back_off(addr, self.now, &mut self.rng);
+    }
+
+    /// Closes a connection from our side.
+    pub(super) fn close_conn(&mut self, conn: ConnId, reason: CloseReason) {
+        let Some((addr, _)) = self.drop_conn(conn) else { return };
+        self.outputs.push_back(Output::Close { conn, reason });
+        if reason != CloseReason::Duplicate {
+            self.dials.back_off(addr, self.now, &mut self.rng);
+        }
+    }
+
+    /// Forgets a connection: what it owed is asked of others, what it wanted is not sent. Its address, and whether it moved pieces.
+    fn drop_conn(&mut self, conn: ConnId) -> Option<(SocketAddr, bool)> {
+        let peer = self.peers.remove(&conn)?;
+        if self.by_id.get(&peer.id) == Some(&conn) {
+            self.by_id.remove(&peer.id);
+        }
+        self.timers.clear(Timer::Conn(conn));
+        self.uploads.forget(conn, None);
+        self.credits.retain(|(of, _)| *of != conn);
+        for (digest, index) in peer.asked.keys() {
+            if let Some(download) = self.blobs.get_mut(digest).and_then(|blob| blob.download.as_mut()) {
+                download.release(*index, crate::io::Source::Conn(conn));
+            }
+        }
+        for (digest, blob) in &mut self.blobs {
+            if blob.remove_member(conn).is_some() && blob.is_downloading() {
+                self.dirty.insert(*digest);
+            }
+        }
+        self.departed.truncate(DEPARTED_MAX - 1);
+        self.departed.push_front((conn, peer.id, peer.addr));
+        self.may_dial = true;
+        Some((peer.addr, peer.used > peer.since))
+    }
+
+    /// Whether a connection carries nothing that either side still needs.
+    pub(super) fn is_idle(&self, conn: ConnId) -> bool {
+        let Some(peer) = self.peers.get(&conn) else { return true };
+        peer.asked.is_empty()
+            && !self.uploads.is_busy(conn)
+            && !self.blobs.values().any(|blob| shares(blob, conn))
+    }
+
+    /// When an idle connection may be closed.
+    pub(super) fn idle_ends(&self, peer: &Peer) -> Time {
+        peer.used.max(peer.since).plus_millis(self.limits.idle_ms)
+    }
+}
+
+/// Whether either side of a membership still needs pieces.
+fn shares(blob: &Blob, conn: ConnId) -> bool {
+    blob.members
+        .get(&conn)
+        .is_some_and(|member| blob.is_downloading() || member.early.is_some() || !member.pieces.is_full())
+}

@@ -1,0 +1,425 @@
+//! Getting pieces: whom to ask for what, and what becomes of it.
+//!
+//! Owners are asked for anything, so that they hand out distinct pieces; the others for the rarest piece that they have, the least
+//! loaded of them first. How much is outstanding at each is up to its [`crate::window::Window`].
+
+use bytes::Bytes;
+use shoal_oci::Digest;
+use shoal_swarm_types::PieceIndex;
+
+use super::Core;
+use super::receiving::Verdict;
+use crate::blob::{Blob, Phase};
+use crate::download::{Delivery, Download, PieceState};
+use crate::io::{BanReason, CloseReason, ConnId, Output, RejectCause, Source, Violation};
+use crate::limits::{
+    ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, REDIAL_MS, REJECT_HOLD_MICROS, WANT_CREDIT_MAX,
+    WANT_EARNED_PER_1000,
+};
+use crate::message::Message;
+use crate::peer::Asked;
+use crate::pick::{overlap, rarest};
+use crate::timers::Timer;
+
+/// Wait after our own disk refused a piece, doubled each time up to 64-fold, in microseconds.
+const DISK_HOLD_MICROS: u64 = 100_000;
+
+impl Core {
+    /// Asks for whatever may be asked for now.
+    pub(super) fn ask(&mut self, digest: Digest) {
+        let Some(blob) = self.blobs.get(&digest) else { return };
+        if !blob.is_downloading() || blob.phase != Phase::Ready || self.now < blob.disk_hold.0 {
+            return;
+        }
+        self.ask_wanted(digest);
+        self.ask_owners(digest);
+        self.ask_neighbours(digest);
+        self.ask_again(digest);
+    }
+
+    /// Bytes that were asked for or are being stored, over everything.
+    fn in_flight_bytes(&self) -> u64 {
+        let storing = self.blobs.values().filter_map(|blob| blob.download.as_ref());
+        let storing =
+            storing.map(|download| download.storing_count() as u64 * longest(download)).sum::<u64>();
+        storing + self.peers.values().map(|peer| peer.asked_bytes).sum::<u64>()
+    }
+
+    /// Gives every owner as many free choices as its window allows, but not more than there are pieces to choose.
+    fn ask_owners(&mut self, digest: Digest) {
+        let Some(blob) = self.blobs.get_mut(&digest) else { return };
+        let Some(download) = &blob.download else { return };
+        let len = longest(download);
+        let mut credits: u32 = blob.members.values().map(|member| member.credits).sum();
+        for (conn, member) in blob.members.iter_mut().filter(|(_, member)| member.owner) {
+            let Some(peer) = self.peers.get(conn) else { continue };
+            if self.now < member.any_hold || !overlap(download.missing(), &member.pieces) {
+                continue;
+            }
+            while credits < download.missing().count()
+                && peer.window.has_room(peer.asked_bytes + u64::from(member.credits) * len, len)
+            {
+                let Some(output) = peer.say(*conn, &digest, |swarm| Message::RequestAny { swarm }) else {
+                    break;
+                };
+                self.outputs.push_back(output);
+                member.credits += 1;
+                credits += 1;
+            }
+        }
+    }
+
+    /// Asks neighbours with room in their windows for the rarest pieces that they have, the least loaded first.
+    fn ask_neighbours(&mut self, digest: Digest) {
+        let mut in_flight = self.in_flight_bytes();
+        let mut candidates = self.neighbours_with_room(digest);
+        while !candidates.is_empty() {
+            let least = candidates.iter().map(|(load, _)| *load).min().unwrap_or(0);
+            let ties: Vec<usize> = (0..candidates.len()).filter(|at| candidates[*at].0 == least).collect();
+            let at = ties[self.rng.usize(0..ties.len())];
+            let (load, conn) = candidates.swap_remove(at);
+            let Some((index, len)) = self.rarest_of(digest, conn) else { continue };
+            if in_flight + len > IN_FLIGHT_BYTES_MAX {
+                return;
+            }
+            self.ask_one(digest, conn, index, false);
+            in_flight += len;
+            if self.peers.get(&conn).is_some_and(|peer| peer.window.has_room(peer.asked_bytes, len)) {
+                candidates.push((load + len, conn));
+            }
+        }
+    }
+
+    /// Neighbours that may be asked for one more piece, with their load. Owners only when they have nothing to choose for us.
+    fn neighbours_with_room(&self, digest: Digest) -> Vec<(u64, ConnId)> {
+        let Some(blob) = self.blobs.get(&digest) else { return Vec::new() };
+        let Some(download) = &blob.download else { return Vec::new() };
+        if download.missing().count() == 0 {
+            return Vec::new();
+        }
+        let len = longest(download);
+        let members = blob.members.iter().filter(|(_, member)| !member.owner || self.now < member.any_hold);
+        members
+            .filter_map(|(conn, _)| {
+                let peer = self.peers.get(conn)?;
+                let free = peer.window.has_room(peer.asked_bytes, len) && !peer.has_unanswered_slowly();
+                free.then_some((peer.queue + peer.asked_bytes, *conn))
+            })
+            .collect()
+    }
+
+    /// The rarest missing piece that a neighbour offers.
+    fn rarest_of(&mut self, digest: Digest, conn: ConnId) -> Option<(PieceIndex, u64)> {
+        let blob = self.blobs.get(&digest)?;
+        let (download, member, peer) =
+            (blob.download.as_ref()?, blob.members.get(&conn)?, self.peers.get(&conn)?);
+        let mut offered = member.pieces.clone();
+        for index in member.holds.keys().filter(|index| !member.offers(**index, self.now)) {
+            offered.unset(*index);
+        }
+        for (_, index) in peer.asked.keys().filter(|(of, _)| *of == digest) {
+            offered.unset(*index);
+        }
+        let index = rarest(download.missing(), &offered, &blob.availability, &mut self.rng)?;
+        Some((index, download.piece_len(index)))
+    }
+
+    /// Asks one peer for one piece, which must be missing, or asked of others only.
+    pub(super) fn ask_one(&mut self, digest: Digest, conn: ConnId, index: PieceIndex, urgent: bool) {
+        let Some(download) = self.blobs.get_mut(&digest).and_then(|blob| blob.download.as_mut()) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let Some(output) = peer.say(conn, &digest, |swarm| Message::Request { swarm, index, urgent }) else {
+            return;
+        };
+        if download.request(index, Source::Conn(conn), self.now) {
+            let len = download.piece_len(index);
+            peer.owe(digest, index, Asked { at: self.now, len, urgent, answers: 1, given_up: false });
+            self.outputs.push_back(output);
+            self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends());
+        }
+    }
+
+    /// Endgame: the last pieces, when they are later than usual, are asked of a few more.
+    fn ask_again(&mut self, digest: Digest) {
+        for (index, asked_of) in self.late_last_pieces(digest) {
+            for _ in asked_of..ENDGAME_SOURCES {
+                let Some(conn) = self.least_loaded_with(digest, index, true) else { break };
+                self.ask_one(digest, conn, index, false);
+            }
+        }
+    }
+
+    /// The last pieces that are late, and of how many they were asked.
+    fn late_last_pieces(&self, digest: Digest) -> Vec<(PieceIndex, usize)> {
+        let Some(download) = self.blobs.get(&digest).and_then(|blob| blob.download.as_ref()) else {
+            return Vec::new();
+        };
+        if download.missing().count() > 0 || download.requested().len() > ENDGAME_PIECES {
+            return Vec::new();
+        }
+        let is_late = |source: Source, waited: u64| match source {
+            Source::Conn(conn) => self.peers.get(&conn).is_none_or(|peer| {
+                peer.window.is_slow() || peer.window.latency_micros().is_none_or(|usual| waited > usual)
+            }),
+            Source::Web => true,
+        };
+        download
+            .requested()
+            .iter()
+            .filter(|(_, asked)| {
+                asked.iter().all(|request| is_late(request.source, self.now.micros_since(request.at)))
+            })
+            .map(|(index, asked)| (*index, asked.len()))
+            .collect()
+    }
+
+    /// The least loaded peer that offers a piece and was not asked for it; owners only if `owners`, and only if nobody else does.
+    pub(super) fn least_loaded_with(
+        &mut self,
+        digest: Digest,
+        index: PieceIndex,
+        owners: bool,
+    ) -> Option<ConnId> {
+        let blob = self.blobs.get(&digest)?;
+        let offering = blob.members.iter().filter(|(_, member)| member.offers(index, self.now));
+        let candidates: Vec<_> = offering
+            .filter(|(_, member)| owners || !member.owner)
+            .filter_map(|(conn, member)| {
+                let peer = self.peers.get(conn)?;
+                let free = !peer.asked.contains_key(&(digest, index)) && !peer.window.is_slow();
+                free.then_some(((member.owner, peer.queue + peer.asked_bytes), *conn))
+            })
+            .collect();
+        let least = candidates.iter().map(|(load, _)| *load).min()?;
+        let ties: Vec<ConnId> =
+            candidates.into_iter().filter(|(load, _)| *load == least).map(|(_, conn)| conn).collect();
+        Some(ties[self.rng.usize(0..ties.len())])
+    }
+
+    /// An owner chose a piece for us.
+    pub(super) fn assigned(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> Verdict {
+        let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
+        let Some(member) = blob.members.get_mut(&conn).filter(|member| member.credits > 0) else {
+            return Err(Violation::Unrequested);
+        };
+        member.credits -= 1;
+        let (Some(download), Some(peer)) = (blob.download.as_mut(), self.peers.get_mut(&conn)) else {
+            return Ok(());
+        };
+        let ours = download.request(index, Source::Conn(conn), self.now);
+        let doubled = peer.asked.contains_key(&(digest, index));
+        let len = download.piece_len(index);
+        peer.owe(digest, index, Asked { at: self.now, len, urgent: false, answers: 1, given_up: !ours });
+        self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends());
+        if !ours && !doubled {
+            self.say(conn, digest, |swarm| Message::Cancel { swarm, index });
+        }
+        self.dirty.insert(digest);
+        Ok(())
+    }
+
+    /// An owner has nothing to choose for us.
+    pub(super) fn rejected_any(&mut self, conn: ConnId, digest: Digest) -> Verdict {
+        let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
+        let Some(member) = blob.members.get_mut(&conn).filter(|member| member.credits > 0) else {
+            return Err(Violation::Unrequested);
+        };
+        member.credits -= 1;
+        member.any_hold = self.now.plus_micros(REJECT_HOLD_MICROS);
+        self.dirty.insert(digest);
+        Ok(())
+    }
+
+    /// A peer will not send a piece.
+    pub(super) fn rejected(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> Verdict {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        let asked = peer.settle(digest, index).ok_or(Violation::Unrequested)?;
+        let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
+        self.dirty.insert(digest);
+        if asked.answers > 0 || asked.given_up {
+            return Ok(());
+        }
+        if let Some(download) = &mut blob.download {
+            download.release(index, Source::Conn(conn));
+        }
+        let Some(member) = blob.members.get_mut(&conn) else { return Ok(()) };
+        if member.owner {
+            // It has better things to do than to serve this out of turn.
+            member.holds.insert(index, self.now.plus_micros(REJECT_HOLD_MICROS));
+        } else {
+            blob.correct(conn, index);
+        }
+        Ok(())
+    }
+
+    /// A piece came from a peer.
+    pub(super) fn piece_came(
+        &mut self,
+        conn: ConnId,
+        digest: Digest,
+        index: PieceIndex,
+        queue: u32,
+        data: Bytes,
+    ) -> Verdict {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        let asked = peer.settle(digest, index).ok_or(Violation::Unrequested)?;
+        if asked.len != data.len() as u64 {
+            return Err(Violation::PieceLen);
+        }
+        (peer.queue, peer.used, peer.progress) = (u64::from(queue), self.now, self.now);
+        peer.window.delivered(self.now.micros_since(asked.at), asked.len, peer.queue);
+        let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
+        blob.peer_progress = self.now;
+        blob.confirm(conn, index);
+        self.store(digest, index, Source::Conn(conn), data);
+        Ok(())
+    }
+
+    /// Hands the bytes of a piece to the driver, unless they are there already; whoever else was asked is told.
+    pub(super) fn store(&mut self, digest: Digest, index: PieceIndex, source: Source, data: Bytes) {
+        let Some(blob) = self.blobs.get_mut(&digest) else { return };
+        self.dirty.insert(digest);
+        match blob.download.as_mut().map(|download| download.deliver(index, source)) {
+            Some(Delivery::Store { others }) => {
+                self.outputs.push_back(Output::StorePiece { digest, index, source, data });
+                for other in others {
+                    self.take_back(other, digest, index);
+                }
+            }
+            Some(Delivery::Duplicate) => {
+                blob.duplicates += 1;
+                self.totals.duplicate_pieces += 1;
+            }
+            None => {}
+        }
+    }
+
+    /// Tells a source that a piece is no longer wanted. A web seed cannot be told.
+    fn take_back(&mut self, source: Source, digest: Digest, index: PieceIndex) {
+        let Source::Conn(conn) = source else { return };
+        if self.peers.get_mut(&conn).is_some_and(|peer| peer.give_up(digest, index)) {
+            self.say(conn, digest, |swarm| Message::Cancel { swarm, index });
+        }
+    }
+
+    /// A peer has kept us waiting too long: what it owes is asked of others.
+    pub(super) fn lose_patience(&mut self, conn: ConnId) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.window.timed_out();
+        let owed = peer.asked.iter().filter(|(_, asked)| !asked.given_up).map(|(key, _)| *key);
+        for (digest, index) in owed.collect::<Vec<_>>() {
+            self.take_back(Source::Conn(conn), digest, index);
+            if let Some(download) = self.blobs.get_mut(&digest).and_then(|blob| blob.download.as_mut()) {
+                download.release(index, Source::Conn(conn));
+            }
+            self.dirty.insert(digest);
+        }
+    }
+
+    /// A piece was verified and written.
+    pub(super) fn piece_stored(&mut self, digest: Digest, index: PieceIndex) {
+        let Some(blob) = self.blobs.get_mut(&digest) else { return };
+        let Some(download) = blob.download.as_mut() else { return };
+        let PieceState::Storing(source) = download.state(index) else { return };
+        download.stored(index);
+        let len = download.piece_len(index);
+        blob.progress = self.now;
+        blob.disk_hold = (self.now, 0);
+        blob.want_credit = (blob.want_credit + WANT_EARNED_PER_1000).min(WANT_CREDIT_MAX);
+        for received in [&mut blob.received, &mut self.totals.received] {
+            match source {
+                Source::Web => received.web_bytes += len,
+                Source::Conn(conn) if blob.members.get(&conn).is_some_and(|member| member.owner) => {
+                    received.owner_bytes += len;
+                }
+                Source::Conn(_) => received.peer_bytes += len,
+            }
+        }
+        self.totals.stored_pieces += 1;
+        self.tell_have(digest, index);
+        self.dirty.insert(digest);
+        if self.blobs.get(&digest).is_some_and(Blob::is_complete) {
+            self.completed(digest);
+        }
+    }
+
+    /// Tells everybody in the swarm that we have a piece, but those who have it too.
+    fn tell_have(&mut self, digest: Digest, index: PieceIndex) {
+        let queue = self.load(&digest);
+        let Some(blob) = self.blobs.get(&digest) else { return };
+        for (conn, peer) in &self.peers {
+            if !blob.members.get(conn).is_some_and(|member| member.pieces.has(index)) {
+                let message = peer.say(*conn, &digest, |swarm| Message::Have { swarm, index, queue });
+                self.outputs.extend(message);
+            }
+        }
+    }
+
+    /// A piece was not written.
+    pub(super) fn piece_rejected(
+        &mut self,
+        digest: Digest,
+        index: PieceIndex,
+        source: Source,
+        why: RejectCause,
+    ) {
+        let Some(blob) = self.blobs.get_mut(&digest) else { return };
+        if !blob.download.as_mut().is_some_and(|download| download.rejected(index)) {
+            return;
+        }
+        self.dirty.insert(digest);
+        if why == RejectCause::Disk {
+            let (_, failures) = blob.disk_hold;
+            blob.disk_hold = (self.now.plus_micros(DISK_HOLD_MICROS << failures.min(6)), failures + 1);
+            return;
+        }
+        blob.corrupt += 1;
+        self.totals.corrupt_pieces += 1;
+        match source {
+            Source::Web => blob.web.failed(self.now, &mut self.rng),
+            Source::Conn(conn) => {
+                // Its next copy of this piece will hardly be better.
+                if let Some(member) = blob.members.get_mut(&conn) {
+                    member.holds.insert(index, self.now.plus_millis(REDIAL_MS.1));
+                }
+                self.blame(conn);
+            }
+        }
+    }
+
+    /// A peer sent a corrupt piece; bans it if that was one too many.
+    fn blame(&mut self, conn: ConnId) {
+        let standing = self.peers.get(&conn).map(|peer| (peer.id, peer.addr));
+        let departed = || self.departed.iter().find(|(of, ..)| *of == conn).map(|(_, id, addr)| (*id, *addr));
+        let Some((id, addr)) = standing.or_else(departed) else { return };
+        if !self.bans.corrupt(id, addr, self.now) {
+            return;
+        }
+        self.totals.banned_peers += 1;
+        self.outputs.push_back(Output::Banned { peer: id, reason: BanReason::Corrupt });
+        let banned: Vec<ConnId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.id == id || peer.addr == addr)
+            .map(|(conn, _)| *conn)
+            .collect();
+        for conn in banned {
+            self.close_conn(conn, CloseReason::Banned);
+        }
+    }
+
+    /// A piece that was present no longer verifies: fetch it again, even if nobody had the blob open.
+    pub(super) fn piece_lost(&mut self, digest: Digest, index: PieceIndex) {
+        let Some(blob) = self.blobs.get_mut(&digest) else { return };
+        if blob.download.as_mut().is_some_and(|download| download.lost(index)) {
+            self.open(digest);
+        }
+    }
+}
+
+/// Length of all pieces of a download but the last, in bytes.
+pub(super) fn longest(download: &Download) -> u64 {
+    u64::from(download.layout().piece_length.get())
+}

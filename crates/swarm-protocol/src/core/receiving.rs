@@ -1,0 +1,186 @@
+//! Messages from peers: each is checked against what was said before, then handed to the room that it concerns.
+
+use shoal_oci::Digest;
+use shoal_swarm_types::{Bitfield, PieceIndex};
+
+use super::Core;
+use super::blobs::known_pieces;
+use crate::blob::{Blob, Member, Phase};
+use crate::io::{CloseReason, ConnId, Output, Source, Violation};
+use crate::limits::{CHANNELS_MAX, DECLINE_HOLD_MS, PIECES_MAX};
+use crate::message::{Message, Pieces};
+use crate::peer::Channel;
+
+/// What a message leads to: nothing further, or the end of the connection.
+pub(super) type Verdict = Result<(), Violation>;
+
+impl Core {
+    /// A message came in.
+    pub(super) fn received(&mut self, conn: ConnId, message: Message) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.heard = self.now;
+        if let Err(violation) = self.obey(conn, message) {
+            self.close_conn(conn, CloseReason::Violation(violation));
+        }
+    }
+
+    fn obey(&mut self, conn: ConnId, message: Message) -> Verdict {
+        match message {
+            Message::KeepAlive => Ok(()),
+            Message::Join { swarm, digest, owner, pieces } => {
+                self.peer_joined(conn, swarm, digest, owner, pieces)
+            }
+            Message::Decline { swarm } => {
+                self.peer_declined(conn, swarm);
+                Ok(())
+            }
+            Message::Leave { swarm } => self.peer_left(conn, swarm),
+            Message::Have { swarm, index, queue } => self.peer_has(conn, swarm, index, queue),
+            Message::Request { swarm, index, urgent } => {
+                self.with_member(conn, swarm, Some(index), |core, digest| {
+                    core.requested(conn, digest, index, urgent)
+                })
+            }
+            Message::RequestAny { swarm } => {
+                self.with_member(conn, swarm, None, |core, digest| core.requested_any(conn, digest))
+            }
+            Message::Assign { swarm, index } => {
+                self.with_member(conn, swarm, Some(index), |core, digest| core.assigned(conn, digest, index))
+            }
+            Message::RejectAny { swarm } => {
+                self.with_member(conn, swarm, None, |core, digest| core.rejected_any(conn, digest))
+            }
+            Message::Hurry { swarm, index } => self.with_member(conn, swarm, Some(index), |core, digest| {
+                core.uploads.hurry(conn, digest, index);
+                Ok(())
+            }),
+            Message::Piece { swarm, index, queue, data } => {
+                self.with_member(conn, swarm, Some(index), |core, digest| {
+                    core.piece_came(conn, digest, index, queue, data)
+                })
+            }
+            Message::Reject { swarm, index } => {
+                self.with_member(conn, swarm, Some(index), |core, digest| core.rejected(conn, digest, index))
+            }
+            Message::Cancel { swarm, index } => {
+                self.with_member(conn, swarm, Some(index), |core, digest| core.cancelled(conn, digest, index))
+            }
+        }
+    }
+
+    /// Resolves a channel of the peer, checks the index, and acts. What comes on a channel that we left is ignored.
+    fn with_member(
+        &mut self,
+        conn: ConnId,
+        swarm: u32,
+        index: Option<PieceIndex>,
+        act: impl FnOnce(&mut Self, Digest) -> Verdict,
+    ) -> Verdict {
+        let Some(digest) = self.channel(conn, swarm)? else { return Ok(()) };
+        let Some(blob) = self.blobs.get(&digest) else { return Ok(()) };
+        // Nobody may ask for or send pieces before both sides have joined.
+        if blob.phase != Phase::Ready {
+            return Err(Violation::Channel);
+        }
+        if index.is_some_and(|index| index.0 >= blob.piece_count()) {
+            return Err(Violation::Index);
+        }
+        act(self, digest)
+    }
+
+    /// The blob that a channel of the peer stands for; `None` when we have left it.
+    fn channel(&self, conn: ConnId, swarm: u32) -> Result<Option<Digest>, Violation> {
+        let channel =
+            self.peers.get(&conn).and_then(|peer| peer.theirs.get(&swarm)).ok_or(Violation::Channel)?;
+        Ok((!channel.void).then_some(channel.digest))
+    }
+
+    fn peer_joined(
+        &mut self,
+        conn: ConnId,
+        swarm: u32,
+        digest: Digest,
+        owner: bool,
+        pieces: Pieces,
+    ) -> Verdict {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if peer.theirs.contains_key(&swarm) || peer.has_joined(&digest) {
+            return Err(Violation::Channel);
+        }
+        if peer.theirs.len() >= CHANNELS_MAX {
+            return Err(Violation::Channels);
+        }
+        peer.theirs.insert(swarm, Channel { digest, void: false });
+        let now = self.now;
+        let blob = self.blobs.entry(digest).or_insert_with(|| {
+            self.outputs.push_back(Output::Lookup { digest });
+            Blob::new(Phase::Lookup, false, now)
+        });
+        if blob.phase == Phase::Ready {
+            let pieces = known_pieces(&pieces, &[], blob.piece_count())?;
+            self.admit(conn, digest, Member::new(owner, pieces, None));
+        } else {
+            blob.members.insert(conn, Member::new(owner, Bitfield::empty(0), Some((pieces, Vec::new()))));
+        }
+        Ok(())
+    }
+
+    fn peer_declined(&mut self, conn: ConnId, swarm: u32) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        // A Leave of ours may have crossed it: then there is nothing left to do.
+        let Some(digest) = peer.ours.iter().find(|(_, ours)| **ours == swarm).map(|(digest, _)| *digest)
+        else {
+            return;
+        };
+        peer.ours.remove(&digest);
+        self.outputs.push_back(Output::Send { conn, message: Message::Leave { swarm } });
+        if let Some(blob) = self.blobs.get_mut(&digest) {
+            blob.declined.insert(peer.id, self.now.plus_millis(DECLINE_HOLD_MS));
+        }
+    }
+
+    fn peer_left(&mut self, conn: ConnId, swarm: u32) -> Verdict {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        let Channel { digest, void } = peer.theirs.remove(&swarm).ok_or(Violation::Channel)?;
+        if void {
+            return Ok(());
+        }
+        if let Some(ours) = peer.ours.remove(&digest) {
+            self.outputs.push_back(Output::Send { conn, message: Message::Leave { swarm: ours } });
+        }
+        let owed = peer.void_asked(&digest);
+        self.uploads.forget(conn, Some(digest));
+        self.credits.retain(|credit| *credit != (conn, digest));
+        if let Some(blob) = self.blobs.get_mut(&digest) {
+            blob.remove_member(conn);
+            if let Some(download) = &mut blob.download {
+                owed.into_iter().for_each(|index| {
+                    download.release(index, Source::Conn(conn));
+                });
+            }
+            self.dirty.insert(digest);
+        }
+        Ok(())
+    }
+
+    fn peer_has(&mut self, conn: ConnId, swarm: u32, index: PieceIndex, queue: u32) -> Verdict {
+        let Some(digest) = self.channel(conn, swarm)? else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        peer.queue = u64::from(queue);
+        let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
+        if let Some((_, haves)) = blob.members.get_mut(&conn).and_then(|member| member.early.as_mut()) {
+            if index.0 >= PIECES_MAX || haves.len() >= PIECES_MAX as usize {
+                return Err(Violation::Index);
+            }
+            haves.push(index);
+            return Ok(());
+        }
+        if index.0 >= blob.piece_count() {
+            return Err(Violation::Index);
+        }
+        if blob.confirm(conn, index) && blob.is_downloading() {
+            self.dirty.insert(digest);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! Sending pieces: what peers ask for, what an owner chooses for them, and when the next one goes out.
+
+use bytes::Bytes;
+use shoal_oci::Digest;
+use shoal_swarm_types::PieceIndex;
+
+use super::Core;
+use super::receiving::Verdict;
+use crate::blob::Blob;
+use crate::io::{ConnId, Output, Role, Violation};
+use crate::limits::{ASSIGN_AHEAD, OWNER_DEMAND_MICROS, REQUESTS_MAX};
+use crate::message::Message;
+use crate::pick::least_copied;
+use crate::timers::Timer;
+use crate::upload::Job;
+
+impl Core {
+    /// A peer asks for a piece.
+    pub(super) fn requested(
+        &mut self,
+        conn: ConnId,
+        digest: Digest,
+        index: PieceIndex,
+        urgent: bool,
+    ) -> Verdict {
+        if self.uploads.queued_for(conn) >= REQUESTS_MAX {
+            return Err(Violation::Requests);
+        }
+        let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
+        blob.used = self.now;
+        let Some(download) = blob.download.as_ref().filter(|download| download.present().has(index)) else {
+            self.say(conn, digest, |swarm| Message::Reject { swarm, index });
+            return Ok(());
+        };
+        let len = download.piece_len(index);
+        // An assignment of the same piece is under way to the peer: that answers it.
+        let crossed = blob.members.get(&conn).is_some_and(|member| member.is_promised(index));
+        if crossed || urgent && self.role == Role::Owner && !self.may_demand(digest, index) {
+            self.say(conn, digest, |swarm| Message::Reject { swarm, index });
+            return Ok(());
+        }
+        if let (Role::Owner, Some(blob)) = (self.role, self.blobs.get_mut(&digest)) {
+            blob.promise(conn, index);
+        }
+        self.uploads.push(Job { conn, digest, index, len }, urgent);
+        Ok(())
+    }
+
+    /// Whether an owner sends a piece out of turn to a waiting reader. Always while it has time to spare or nobody else has the
+    /// piece; else only now and then, or a fleet of readers in step would get the same piece many times over from here.
+    fn may_demand(&mut self, digest: Digest, index: PieceIndex) -> bool {
+        let busy = self.uploads.queued() > 0 || !self.credits.is_empty();
+        let Some(blob) = self.blobs.get_mut(&digest) else { return false };
+        let lately =
+            blob.demanded.get(&index).is_some_and(|at| self.now.micros_since(*at) < OWNER_DEMAND_MICROS);
+        let elsewhere = blob.availability.get(index.0 as usize).is_some_and(|copies| *copies > 0);
+        if busy && elsewhere && lately {
+            return false;
+        }
+        blob.demanded.insert(index, self.now);
+        true
+    }
+
+    /// A peer asks for any piece that it lacks: it waits in line, and the piece is chosen when its turn is near.
+    pub(super) fn requested_any(&mut self, conn: ConnId, digest: Digest) -> Verdict {
+        if self.credits.iter().filter(|(of, _)| *of == conn).count() >= REQUESTS_MAX {
+            return Err(Violation::Requests);
+        }
+        if let Some(blob) = self.blobs.get_mut(&digest) {
+            blob.used = self.now;
+        }
+        self.credits.push_back((conn, digest));
+        Ok(())
+    }
+
+    /// A peer no longer wants a piece.
+    pub(super) fn cancelled(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> Verdict {
+        if self.uploads.cancel(conn, digest, index) {
+            self.unpromise(conn, digest, index);
+            self.say(conn, digest, |swarm| Message::Reject { swarm, index });
+        }
+        Ok(())
+    }
+
+    /// The driver has read a piece, or could not.
+    pub(super) fn piece_read(
+        &mut self,
+        conn: ConnId,
+        digest: Digest,
+        index: PieceIndex,
+        data: Option<Bytes>,
+    ) {
+        let Some(data) = data else {
+            if self.uploads.dropped(conn, digest, index) {
+                self.unpromise(conn, digest, index);
+                self.say(conn, digest, |swarm| Message::Reject { swarm, index });
+            }
+            return;
+        };
+        let Some(job) = self.uploads.handed(conn, digest, index, self.now) else { return };
+        let queue = self.load(&digest).saturating_sub(u32::try_from(job.len).unwrap_or(u32::MAX));
+        self.say(conn, digest, |swarm| Message::Piece { swarm, index, queue, data });
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.used = self.now;
+        }
+        let Some(blob) = self.blobs.get_mut(&digest) else { return };
+        blob.used = self.now;
+        blob.sent_bytes += job.len;
+        if blob.members.get(&conn).is_some_and(|member| member.owner) {
+            self.totals.sent_to_owners_bytes += job.len;
+        } else {
+            self.totals.sent_to_peers_bytes += job.len;
+        }
+    }
+
+    /// Bytes that wait here to be sent: what neighbours weigh us by. Pieces not chosen yet count as the longest of `digest`.
+    pub(super) fn load(&self, digest: &Digest) -> u32 {
+        let len = self.blobs.get(digest).and_then(|blob| blob.download.as_ref());
+        let len = len.map_or(0, |download| u64::from(download.layout().piece_length.get()));
+        let bytes = self.uploads.load_bytes() + len * self.credits.len() as u64;
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
+    /// Fills the free upload slots.
+    pub(super) fn send_pieces(&mut self) {
+        loop {
+            while self.uploads.ready() < ASSIGN_AHEAD && self.assign() {}
+            let Some(job) = self.uploads.start(self.now) else { break };
+            let Job { conn, digest, index, .. } = job;
+            self.outputs.push_back(Output::ReadPiece { conn, digest, index });
+        }
+        if let Some(at) = self.uploads.next_stuck(self.now) {
+            self.timers.set_earlier(Timer::Upload, at);
+        }
+    }
+
+    /// Chooses a piece for the first in line that can take one. False when nobody is.
+    fn assign(&mut self) -> bool {
+        let Some(at) = self.credits.iter().position(|(conn, _)| self.uploads.has_room(*conn)) else {
+            return false;
+        };
+        let Some((conn, digest)) = self.credits.remove(at) else { return false };
+        match self.choose_for(conn, digest) {
+            Some((index, len)) => {
+                if let Some(blob) = self.blobs.get_mut(&digest) {
+                    blob.promise(conn, index);
+                }
+                self.say(conn, digest, |swarm| Message::Assign { swarm, index });
+                self.uploads.push(Job { conn, digest, index, len }, false);
+            }
+            None => self.say(conn, digest, |swarm| Message::RejectAny { swarm }),
+        }
+        true
+    }
+
+    fn choose_for(&mut self, conn: ConnId, digest: Digest) -> Option<(PieceIndex, u64)> {
+        let blob = self.blobs.get(&digest)?;
+        let (download, member) = (blob.download.as_ref()?, blob.members.get(&conn)?);
+        let mut given = member.pieces.clone();
+        for index in member.promised.iter().flat_map(|promised| promised.iter()) {
+            given.set(index);
+        }
+        let index = least_copied(download.present(), &given, &blob.availability, &mut self.rng)?;
+        Some((index, download.piece_len(index)))
+    }
+
+    fn unpromise(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) {
+        if let Some(blob) = self.blobs.get_mut(&digest) {
+            Blob::unpromise(blob, conn, index);
+        }
+    }
+
+    /// Sends a message about a blob on our channel, if we have one on that connection.
+    pub(super) fn say(&mut self, conn: ConnId, digest: Digest, message: impl FnOnce(u32) -> Message) {
+        if let Some(peer) = self.peers.get(&conn) {
+            self.outputs.extend(peer.say(conn, &digest, message));
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What one connection is: who is at the other end, which swarms are shared over it, and what it owes us.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use shoal_oci::Digest;
+use shoal_swarm_types::{PeerId, PieceIndex};
+
+use crate::io::{ConnId, Output, Time};
+use crate::message::Message;
+use crate::window::Window;
+
+/// A piece that the peer owes us.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// When it was asked for.
+    pub(crate) at: Time,
+    /// Its length in bytes.
+    pub(crate) len: u64,
+    /// Whether the peer knows that a reader waits for it.
+    pub(crate) urgent: bool,
+    /// Last words to come: two when our request and the owner's assignment of the same piece crossed.
+    pub(crate) answers: u32,
+    /// We no longer count on it; the peer was told, and its last word is still to come.
+    pub(crate) given_up: bool,
+}
+
+/// A channel that the peer opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Channel {
+    /// The blob that it stands for.
+    pub(crate) digest: Digest,
+    /// We have left, and the peer may not know yet: whatever comes is ignored.
+    pub(crate) void: bool,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Who.
+    pub(crate) id: PeerId,
+    /// Where it takes connections.
+    pub(crate) addr: SocketAddr,
+    /// Whether we dialled.
+    pub(crate) outbound: bool,
+    /// When the connection was made.
+    pub(crate) since: Time,
+    /// When anything last came.
+    pub(crate) heard: Time,
+    /// When a piece last went either way.
+    pub(crate) used: Time,
+    /// When the peer last made progress on what it owes us.
+    pub(crate) progress: Time,
+    /// When the next keep-alive is due.
+    pub(crate) keep_alive: Time,
+    /// Channels that we opened.
+    pub(crate) ours: BTreeMap<Digest, u32>,
+    /// Channels that the peer opened.
+    pub(crate) theirs: BTreeMap<u32, Channel>,
+    /// Pieces that it owes us.
+    pub(crate) asked: BTreeMap<(Digest, PieceIndex), Asked>,
+    /// Bytes of the pieces in `asked` that we count on.
+    pub(crate) asked_bytes: u64,
+    /// The load that it last told us, in bytes.
+    pub(crate) queue: u64,
+    /// How much to ask of it.
+    pub(crate) window: Window,
+    next_channel: u32,
+}
+
+impl Peer {
+    /// A connection that was just made.
+    pub(crate) const fn new(
+        id: PeerId,
+        addr: SocketAddr,
+        outbound: bool,
+        now: Time,
+        keep_alive: Time,
+    ) -> Self {
+        Self {
+            id,
+            addr,
+            outbound,
+            since: now,
+            heard: now,
+            used: now,
+            progress: now,
+            keep_alive,
+            ours: BTreeMap::new(),
+            theirs: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            asked_bytes: 0,
+            queue: 0,
+            window: Window::new(),
+            next_channel: 0,
+        }
+    }
+
+    /// Opens our channel for a blob.
+    pub(crate) fn open_channel(&mut self, digest: Digest) -> u32 {
+        let channel = self.next_channel;
+        self.next_channel += 1;
+        self.ours.insert(digest, channel);
+        channel
+    }
+
+    /// Makes what comes on the peer's channel for a blob meaningless, until the peer closes it.
+    pub(crate) fn void_channel(&mut self, digest: &Digest) {
+        for channel in self.theirs.values_mut().filter(|channel| channel.digest == *digest) {
+            channel.void = true;
+        }
+    }
+
+    /// Whether the peer has a live channel for a blob.
+    pub(crate) fn has_joined(&self, digest: &Digest) -> bool {
+        self.theirs.values().any(|channel| !channel.void && channel.digest == *digest)
+    }
+
+    /// Notes that the peer owes us a piece, or owes it twice.
+    pub(crate) fn owe(&mut self, digest: Digest, index: PieceIndex, asked: Asked) {
+        if let Some(standing) = self.asked.get_mut(&(digest, index)) {
+            standing.answers += 1;
+            return;
+        }
+        if self.asked_bytes == 0 {
+            self.progress = asked.at;
+        }
+        if !asked.given_up {
+            self.asked_bytes += asked.len;
+        }
+        self.asked.insert((digest, index), asked);
+    }
+
+    /// The peer has said a last word on a piece. In the result, `answers` is the number of those still to come.
+    pub(crate) fn settle(&mut self, digest: Digest, index: PieceIndex) -> Option<Asked> {
+        let standing = self.asked.get_mut(&(digest, index))?;
+        standing.answers -= 1;
+        if standing.answers > 0 {
+            return Some(*standing);
+        }
+        let asked = self.asked.remove(&(digest, index))?;
+        if !asked.given_up {
+            self.asked_bytes -= asked.len;
+        }
+        Some(asked)
+    }
+
+    /// We count on a piece no longer. False when we did not.
+    pub(crate) fn give_up(&mut self, digest: Digest, index: PieceIndex) -> bool {
+        match self.asked.get_mut(&(digest, index)) {
+            Some(asked) if !asked.given_up => {
+                asked.given_up = true;
+                self.asked_bytes -= asked.len;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets what the peer owes us of one blob, and returns those pieces that we counted on.
+    pub(crate) fn void_asked(&mut self, digest: &Digest) -> Vec<PieceIndex> {
+        let mut counted = Vec::new();
+        self.asked.retain(|(of, index), asked| {
+            if of != digest {
+                return true;
+            }
+            if !asked.given_up {
+                self.asked_bytes -= asked.len;
+                counted.push(*index);
+            }
+            false
+        });
+        counted
+    }
+
+    /// Whether the peer is slow and still has to answer for pieces that we gave up: then it is not asked for more.
+    pub(crate) fn has_unanswered_slowly(&self) -> bool {
+        self.window.is_slow() && self.asked.values().any(|asked| asked.given_up)
+    }
+
+    /// When to lose patience with what the peer owes us.
+    pub(crate) fn patience_ends(&self) -> Time {
+        let oldest = self.asked.values().filter(|asked| !asked.given_up).map(|asked| asked.at).min();
+        oldest.map_or(Time::NEVER, |oldest| {
+            oldest.max(self.progress).plus_micros(self.window.patience_micros(self.asked_bytes))
+        })
+    }
+
+    /// A message about a blob on our channel, if we have one.
+    pub(crate) fn say(
+        &self,
+        conn: ConnId,
+        digest: &Digest,
+        message: impl FnOnce(u32) -> Message,
+    ) -> Option<Output> {
+        self.ours.get(digest).map(|channel| Output::Send { conn, message: message(*channel) })
+    }
+}
