@@ -1,0 +1,137 @@
+//! The questions of [`Tags`], answered by the metadata engine of this process.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shoal_api::tags::{Manifest, Page, PageAfter, PutManifest, PutOutcome, Referrer, Tags, TagsError};
+use shoal_metadata::Catalog;
+use shoal_oci::{Digest, Reference, Repository, Tag};
+
+use crate::convert;
+
+/// A [`Tags`] over a metadata engine. Clones share the engine.
+#[derive(Clone)]
+pub struct LocalTags(Arc<dyn Catalog>);
+
+impl LocalTags {
+    /// Answers from `catalog`.
+    pub fn new(catalog: impl Catalog) -> Self {
+        Self(Arc::new(catalog))
+    }
+}
+
+#[async_trait]
+impl Tags for LocalTags {
+    async fn link_blob(&self, repository: &Repository, digest: &Digest, size: u64) -> Result<(), TagsError> {
+        self.0.link_blob(repository, digest, size).await.map_err(convert::error)
+    }
+
+    async fn blob_in(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, TagsError> {
+        self.0.blob_in(repository, digest).await.map_err(convert::error)
+    }
+
+    async fn blob_anywhere(&self, digest: &Digest) -> Result<Option<(Repository, u64)>, TagsError> {
+        self.0.blob_anywhere(digest).await.map_err(convert::error)
+    }
+
+    async fn unlink_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, TagsError> {
+        self.0.unlink_blob(repository, digest).await.map_err(convert::error)
+    }
+
+    async fn put_manifest(&self, manifest: PutManifest) -> Result<PutOutcome, TagsError> {
+        self.0.put_manifest(convert::put(manifest)).await.map(convert::outcome).map_err(convert::error)
+    }
+
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<Manifest>, TagsError> {
+        let found = self.0.manifest(repository, reference).await.map_err(convert::error)?;
+        Ok(found.map(convert::manifest))
+    }
+
+    async fn resolve(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>, TagsError> {
+        self.0.resolve(repository, tag).await.map_err(convert::error)
+    }
+
+    async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<bool, TagsError> {
+        self.0.delete_manifest(repository, digest).await.map_err(convert::error)
+    }
+
+    async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, TagsError> {
+        self.0.delete_tag(repository, tag).await.map_err(convert::error)
+    }
+
+    async fn tags(&self, repository: &Repository, page: PageAfter) -> Result<Option<Page<Tag>>, TagsError> {
+        let found = self.0.tags(repository, convert::after(page)).await.map_err(convert::error)?;
+        Ok(found.map(convert::page))
+    }
+
+    async fn repositories(&self, page: PageAfter) -> Result<Page<Repository>, TagsError> {
+        self.0.repositories(convert::after(page)).await.map(convert::page).map_err(convert::error)
+    }
+
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        page: PageAfter,
+    ) -> Result<Page<Referrer>, TagsError> {
+        let found = self.0.referrers(repository, subject, artifact_type, convert::after(page)).await;
+        found.map(convert::page).map_err(convert::error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use shoal_api::tags::{References, TagsErrorKind};
+    use shoal_metadata::Embedded;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_put_is_found_and_conflicts_keep_their_kind() {
+        let directory = tempfile::tempdir().unwrap();
+        let tags = LocalTags::new(Embedded::open(directory.path()).unwrap());
+        let repository: Repository = "team/app".parse().unwrap();
+        let (blob, subject) = (Digest::sha256(b"blob"), Digest::sha256(b"subject"));
+        let manifest = PutManifest {
+            repository: repository.clone(),
+            digest: Digest::sha256(b"{}"),
+            media_type: "a/b".to_owned(),
+            bytes: Bytes::from_static(b"{}"),
+            blobs: vec![blob],
+            blobs_optional: Vec::new(),
+            children: Vec::new(),
+            subject: Some(subject),
+            artifact_type: Some("sbom".to_owned()),
+            annotations: [("k".to_owned(), "v".to_owned())].into(),
+            tags: vec!["v1".parse().unwrap()],
+            references: References::Required,
+        };
+        let missing = PutOutcome::Missing { blobs: vec![blob], children: Vec::new() };
+        assert_eq!(tags.put_manifest(manifest.clone()).await, Ok(missing));
+        tags.link_blob(&repository, &blob, 4).await.unwrap();
+        let conflict = tags.link_blob(&repository, &blob, 5).await.unwrap_err();
+        assert_eq!(conflict.kind, TagsErrorKind::Conflict);
+        assert_eq!(tags.put_manifest(manifest.clone()).await, Ok(PutOutcome::Stored));
+        let found = tags.manifest(&repository, &"v1".parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!((found.digest, found.bytes), (manifest.digest, manifest.bytes));
+        let page = PageAfter { last: None, limit: 10 };
+        let referrers = tags.referrers(&repository, &subject, Some("sbom"), page).await.unwrap();
+        assert_eq!(referrers.items[0].annotations["k"], "v");
+    }
+
+    #[test]
+    fn a_client_learns_no_paths_and_no_sql() {
+        let path = std::path::PathBuf::from("/secret/metadata.db");
+        let internal = convert::error(shoal_metadata::Error::Foreign { path });
+        assert_eq!(internal.kind, TagsErrorKind::Internal);
+        assert!(!internal.message.contains("secret"));
+        let closed = convert::error(shoal_metadata::Error::Closed);
+        assert!(closed.is_retryable());
+    }
+}
