@@ -3,12 +3,14 @@
 //! A role never imports another role: both sides of a conversation meet in these types. The room knows words and URLs, and
 //! nothing of what an answer is made from: no store, no database, no swarm.
 
+pub mod cluster;
 pub mod error;
 pub mod exchange;
 pub mod origin;
 pub mod tags;
 pub mod tracker;
 
+pub use cluster::cluster_key;
 pub use error::ApiError;
 pub use exchange::Base;
 pub use origin::OriginClient;

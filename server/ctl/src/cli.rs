@@ -1,0 +1,98 @@
+//! The command line: a noun, a verb where the noun has several, and where to ask.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use shoal_oci::{Digest, Repository};
+
+/// Asks a Shoal cluster how it is and what it has.
+#[derive(Debug, Parser)]
+#[command(name = "shoalctl", version, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// Admin port of the server; its other ports are learnt from there
+    #[arg(
+        long,
+        global = true,
+        env = "SHOAL_SERVER",
+        default_value = "http://127.0.0.1:15005",
+        value_name = "URL"
+    )]
+    pub(crate) server: String,
+
+    /// Table for people, JSON for programs
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How answers look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Aligned columns.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// State of the server and of agents; fails when one of them is not ready
+    Status {
+        /// Admin ports of agents, separated by commas
+        #[arg(long, env = "SHOAL_AGENTS", value_delimiter = ',', value_name = "URL")]
+        agents: Vec<String>,
+    },
+    /// Every repository
+    Repositories,
+    /// Tags of a repository
+    #[command(subcommand)]
+    Tags(TagsCommand),
+    /// One blob
+    #[command(subcommand)]
+    Blob(BlobCommand),
+    /// The largest swarms that the tracker knows
+    Swarms {
+        /// How many of them
+        #[arg(short = 'n', long, default_value_t = 20)]
+        count: usize,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TagsCommand {
+    /// Every tag of a repository
+    List {
+        /// Repository such as team/app
+        repository: Repository,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BlobCommand {
+    /// Size and pieces of a blob at the origin
+    Stat {
+        /// Digest such as sha256:9f86d0…
+        digest: Digest,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from(["shoalctl", "status", "--agents", "http://a:1,http://b:2", "-o", "json"]);
+        assert_eq!(cli.output, Output::Json);
+        assert!(matches!(cli.command, Command::Status { agents } if agents.len() == 2));
+    }
+
+    #[test]
+    fn names_are_checked_before_anybody_is_asked() {
+        assert!(Cli::try_parse_from(["shoalctl", "tags", "list", "UPPER"]).is_err());
+        assert!(Cli::try_parse_from(["shoalctl", "blob", "stat", "sha256:12"]).is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! The origin of one server: its store, and the swarm port in front of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_oci::Digest;
+use shoal_store::{Blob, ErrorKind, Store};
+use shoal_swarm::{BlobStatus, Role, Swarm, SwarmOptions};
+use shoal_swarm_types::{Metainfo, PeerId};
+use shoal_telemetry::SwarmMetrics;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::announcer::Silent;
+use crate::error::OriginError;
+
+/// Bodies sent at once over HTTP. Each holds at most two pieces (8 MiB), so together they hold half a gigabyte at worst; the
+/// swarm port, which is the usual way, has limits of its own.
+const BODIES_MAX: usize = 64;
+
+/// How long a request waits for its turn before it is sent away. Its client has other sources.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Who this origin is in the swarm.
+#[derive(Clone, Debug)]
+pub struct OriginOptions {
+    /// Identity, made anew at each start.
+    pub peer_id: PeerId,
+    /// Hash of the cluster's key; peers with another are turned away.
+    pub cluster_key: [u8; 32],
+}
+
+/// The origin. Cheap to clone.
+#[derive(Clone)]
+pub struct Origin {
+    store: Store,
+    swarm: Swarm,
+    turns: Arc<Semaphore>,
+}
+
+impl Origin {
+    /// Starts to serve every blob of `store`, now and later, on the swarm port `listener`.
+    pub fn start(listener: TcpListener, options: OriginOptions, store: Store, metrics: SwarmMetrics) -> Self {
+        let options = SwarmOptions::new(options.peer_id, Role::Owner, options.cluster_key);
+        let swarm = Swarm::start(listener, options, store.clone(), Arc::new(Silent), None, metrics);
+        Self { store, swarm, turns: Arc::new(Semaphore::new(BODIES_MAX)) }
+    }
+
+    /// Size of a blob in bytes; `None` when it is not here.
+    pub fn size(&self, digest: &Digest) -> Option<u64> {
+        self.store.stat(digest)
+    }
+
+    /// Metainfo of a blob; `None` when it is not here.
+    ///
+    /// # Errors
+    /// [`OriginError`] when it is here and cannot be read.
+    pub async fn metainfo(&self, digest: &Digest) -> Result<Option<Metainfo>, OriginError> {
+        Ok(self.blob(digest).await?.map(|blob| blob.metainfo().clone()))
+    }
+
+    /// A blob to read from; `None` when it is not here.
+    ///
+    /// # Errors
+    /// [`OriginError`] when it is here and cannot be opened.
+    pub async fn blob(&self, digest: &Digest) -> Result<Option<Blob>, OriginError> {
+        // Saves the thread when the answer is no, which is what most look-ups of strangers' digests are.
+        if self.store.stat(digest).is_none() {
+            return Ok(None);
+        }
+        let (store, digest) = (self.store.clone(), *digest);
+        match tokio::task::spawn_blocking(move || store.blob(&digest)).await? {
+            Ok(blob) => Ok(Some(blob)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A turn to send a body.
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, OriginError> {
+        let turn = tokio::time::timeout(TURN_WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
+        // The semaphore is never closed.
+        turn.ok().and_then(Result::ok).ok_or(OriginError::Busy)
+    }
+
+    /// The blobs that the swarm side has in memory.
+    pub async fn status(&self) -> Vec<BlobStatus> {
+        self.swarm.status().await
+    }
+
+    /// Ends all swarm connections.
+    pub async fn shutdown(&self) {
+        self.swarm.shutdown().await;
+    }
+}
