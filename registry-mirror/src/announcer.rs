@@ -1,9 +1,19 @@
 //! The swarm's announcer: puts its questions to the tracker in the tracker's words.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use shoal_api::tracker::{self, ItemErrorCode, TrackerClient};
+use shoal_http::{Body, Client};
 use shoal_swarm::{AnnounceError, AnnounceEvent, AnnounceItem, AnnounceReply, Announcer};
-use shoal_telemetry::Health;
+use shoal_telemetry::{Check, Health};
+
+/// How long a tracker may take to answer a probe; it answers from memory.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time between probes while no tracker answers: short at first, so that an agent that starts with its server is ready with it.
+const PROBE_PAUSE_MIN: Duration = Duration::from_millis(100);
+const PROBE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Name of the readiness check that this keeps.
 pub const CHECK: &str = "tracker";
@@ -32,6 +42,33 @@ impl TrackerAnnouncer {
             None => self.health.degraded(CHECK, "no tracker answers; only what is cached here can be served"),
         }
     }
+}
+
+/// Asks the trackers whether they live for as long as the check does not say so: an agent with nothing to announce, or one that lost its
+/// tracker, learns of it all the same. Never returns.
+pub async fn probe(trackers: Vec<String>, client: Client, health: Health) {
+    let mut pause = PROBE_PAUSE_MIN;
+    loop {
+        if health.check(CHECK) == Some(Check::Ok) {
+            pause = PROBE_PAUSE_MAX;
+        } else if any_answers(&trackers, &client).await {
+            health.set(CHECK, Ok(()));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PROBE_PAUSE_MAX);
+    }
+}
+
+/// Whether a tracker says anything at all.
+async fn any_answers(trackers: &[String], client: &Client) -> bool {
+    for tracker in trackers {
+        let url = format!("{}/livez", tracker.trim_end_matches('/'));
+        let Ok(request) = http::Request::get(url).body(Body::empty()) else { continue };
+        if client.send(request, PROBE_TIMEOUT).await.is_ok() {
+            return true;
+        }
+    }
+    false
 }
 
 #[async_trait]

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +15,14 @@ use shoal_api::cluster_key;
 use shoal_api::origin::OriginClient;
 use shoal_api::tracker::TrackerClient;
 use shoal_config::Secret;
+use shoal_http::server::SocketOptions;
 use shoal_http::{Client, ClientOptions, Handler, Limits, Listener, ProbeHandler, Shutdown};
 use shoal_store::{Durability, Options, Store};
 use shoal_swarm::{Role, Swarm, SwarmOptions};
 use shoal_swarm_types::PeerId;
-use shoal_telemetry::{Health, Metrics, MirrorMetrics, StoreMetrics, SwarmMetrics};
+use shoal_telemetry::{Check, Health, HttpMetrics, Metrics, MirrorMetrics, StoreMetrics, SwarmMetrics};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::admin::AdminHandler;
 use crate::announcer::{self, TrackerAnnouncer};
@@ -38,6 +41,14 @@ const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
 /// After this long without an answer of any tracker the agent calls itself degraded instead of not ready: it can still serve what it
 /// has, and a runtime that waits for it gains nothing.
 const TRACKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Kernel buffer of a connection to the mirror in bytes (Linux takes twice as much). containerd's parallel fetch asks for everything
+/// from an offset, reads its share and hangs up, so what waits in the socket was sent for nothing; the clients are on this machine,
+/// where a small buffer still carries gigabytes a second.
+const SEND_BUFFER: u32 = 64 * 1024;
+
+/// How often manifests and references beyond their limits are dropped: far more often than a machine could pull that many.
+const TRIM_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The addresses on which the agent listens, with the real ports.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -58,7 +69,8 @@ pub struct App {
     mirror: Mirror,
     status: AdminHandler,
     swarm: Swarm,
-    store: Store,
+    upkeep: Upkeep,
+    probe: Pin<Box<dyn Future<Output = ()> + Send>>,
     health: Health,
     metrics: Metrics,
 }
@@ -69,8 +81,13 @@ impl App {
     /// # Errors
     /// With the address or directory that is the trouble.
     pub async fn build(config: &Config) -> Result<Self> {
-        let registry = bind(config.registry.listen, "registry.listen").await?;
-        let admin = bind(config.admin.listen, "admin.listen").await?;
+        let metrics = Metrics::new("shoal-agent", env!("CARGO_PKG_VERSION"));
+        let listeners = HttpMetrics::register(&metrics);
+        let blob_socket = SocketOptions { send_buffer: Some(SEND_BUFFER) };
+        let registry = bind(config.registry.listen, "registry.listen", blob_socket).await?;
+        let registry = registry.with_metrics(listeners.listener("registry"));
+        let admin = bind(config.admin.listen, "admin.listen", SocketOptions::default()).await?;
+        let admin = admin.with_metrics(listeners.listener("admin"));
         let peer = TcpListener::bind(config.peer.listen)
             .await
             .with_context(|| format!("cannot listen on {} (peer.listen)", config.peer.listen))?;
@@ -81,16 +98,27 @@ impl App {
         };
         let health = Health::new();
         health.expect(announcer::CHECK);
-        let metrics = Metrics::new("shoal-agent", env!("CARGO_PKG_VERSION"));
         let store = open_store(config).await?;
         let client = Client::new(&ClientOptions::default());
         let swarm = join(config, peer, addresses.peer.port(), &store, &client, &health, &metrics)?;
         for digest in store.digests() {
             swarm.seed(digest);
         }
-        let mirror = mirror(config, &swarm, &store, &client, &metrics)?;
+        let resolver = resolver(config, &client)?;
+        let fetch = Fetch::new(swarm.clone(), store.clone(), config.registry.first_byte_timeout.0);
+        let mirror_metrics = MirrorMetrics::register(&metrics);
+        let mirror = Mirror::new(
+            resolver.clone(),
+            fetch,
+            config.server.registry_url(),
+            client.clone(),
+            mirror_metrics,
+        );
         let status = AdminHandler::new(swarm.clone(), store.clone());
-        Ok(Self { addresses, registry, admin, mirror, status, swarm, store, health, metrics })
+        let probe = Box::pin(announcer::probe(config.server.tracker_urls(), client, health.clone()));
+        let upkeep =
+            Upkeep { store, resolver, health: health.clone(), metrics: StoreMetrics::register(&metrics) };
+        Ok(Self { addresses, registry, admin, mirror, status, swarm, upkeep, probe, health, metrics })
     }
 
     /// Where the agent listens.
@@ -115,27 +143,29 @@ impl App {
         let stopped = Shutdown::new();
         let admin = self.admin.serve(probes(Arc::new(self.status)), Limits::default(), stopped.clone());
         let admin = tokio::spawn(admin);
-        let watch = tokio::spawn(watch(
-            self.store.clone(),
-            self.health.clone(),
-            StoreMetrics::register(&self.metrics),
-        ));
-        let registry =
-            self.registry.serve(probes(Arc::new(self.mirror)), Limits::default(), shutdown.clone());
+        let upkeep = tokio::spawn(self.upkeep.run());
+        let probe = tokio::spawn(self.probe);
+        let registry = self.registry.serve(probes(Arc::new(self.mirror)), mirror_limits(), shutdown.clone());
         let registry = tokio::spawn(registry);
         shutdown.wait().await;
         self.health.stopping();
         // A listener task ends when it is drained and does not panic.
         let _ = registry.await;
         self.swarm.shutdown().await;
-        watch.abort();
+        upkeep.abort();
+        probe.abort();
         stopped.trigger();
         let _ = admin.await;
     }
 }
 
-async fn bind(addr: SocketAddr, key: &str) -> Result<Listener> {
-    Listener::bind(addr).await.with_context(|| format!("cannot listen on {addr} ({key})"))
+async fn bind(addr: SocketAddr, key: &str, options: SocketOptions) -> Result<Listener> {
+    Listener::bind_with(addr, options).await.with_context(|| format!("cannot listen on {addr} ({key})"))
+}
+
+/// Limits of the mirror. Little is written ahead of a client: see [`SEND_BUFFER`].
+fn mirror_limits() -> Limits {
+    Limits { buffer_max: crate::mirror::WRITE_AHEAD, ..Limits::default() }
 }
 
 async fn open_store(config: &Config) -> Result<Store> {
@@ -181,13 +211,7 @@ fn join(
     ))
 }
 
-fn mirror(
-    config: &Config,
-    swarm: &Swarm,
-    store: &Store,
-    client: &Client,
-    metrics: &Metrics,
-) -> Result<Mirror> {
+fn resolver(config: &Config, client: &Client) -> Result<Resolver> {
     let namespaces =
         Namespaces::new(&config.namespaces).map_err(|errors| anyhow::anyhow!("namespaces: {}", errors[0]))?;
     let directory = &config.cache.directory;
@@ -195,23 +219,39 @@ fn mirror(
         References::open(&directory.join("references")).context("cannot open cache.directory")?;
     let manifests =
         ManifestCache::open(&directory.join("manifests")).context("cannot open cache.directory")?;
-    let server = config.server.registry_url();
-    let resolver = Resolver::new(server.clone(), client.clone(), namespaces, references, manifests);
-    let fetch = Fetch::new(swarm.clone(), store.clone(), config.registry.first_byte_timeout.0);
-    Ok(Mirror::new(resolver, fetch, server, client.clone(), MirrorMetrics::register(metrics)))
+    Ok(Resolver::new(config.server.registry_url(), client.clone(), namespaces, references, manifests))
 }
 
-/// Keeps the cache's gauges, and declares degraded mode when no tracker has answered for a while after the start.
-async fn watch(store: Store, health: Health, metrics: StoreMetrics) {
-    let started = tokio::time::Instant::now();
-    let mut interval = tokio::time::interval(GAUGE_INTERVAL);
-    loop {
-        interval.tick().await;
-        let usage = store.usage();
-        metrics.set_usage(usage.bytes, usage.capacity, usage.blobs);
-        let pending = health.check(announcer::CHECK) == Some(shoal_telemetry::Check::Pending);
-        if pending && started.elapsed() >= TRACKER_PATIENCE {
-            health.degraded(announcer::CHECK, "no tracker has been asked or has answered since the start");
+/// What is done again and again while the agent runs.
+struct Upkeep {
+    store: Store,
+    resolver: Resolver,
+    health: Health,
+    metrics: StoreMetrics,
+}
+
+impl Upkeep {
+    /// Keeps the cache's gauges and the size of the manifests' directories, and declares degraded mode when no tracker has answered for
+    /// a while after the start. Never returns.
+    async fn run(self) {
+        let started = Instant::now();
+        let mut trimmed = started;
+        let mut evictions = 0;
+        let mut interval = tokio::time::interval(GAUGE_INTERVAL);
+        loop {
+            interval.tick().await;
+            let usage = self.store.usage();
+            self.metrics.set_usage(usage.bytes, usage.capacity, usage.blobs);
+            self.metrics.evictions.inc_by(usage.evictions.saturating_sub(evictions));
+            evictions = usage.evictions;
+            let pending = self.health.check(announcer::CHECK) == Some(Check::Pending);
+            if pending && started.elapsed() >= TRACKER_PATIENCE {
+                self.health.degraded(announcer::CHECK, "no tracker has answered since the start");
+            }
+            if trimmed.elapsed() >= TRIM_INTERVAL {
+                self.resolver.trim().await;
+                trimmed = Instant::now();
+            }
         }
     }
 }

@@ -26,8 +26,17 @@ impl ManifestCache {
     /// When the directory cannot be made or read.
     pub fn open(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
+        crate::references::remove_leftovers(directory)?;
         crate::references::trim(directory, MANIFESTS_MAX)?;
         Ok(Self { directory: directory.to_owned() })
+    }
+
+    /// Drops the oldest files when there are too many.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn trim(&self) -> io::Result<()> {
+        crate::references::trim(&self.directory, MANIFESTS_MAX)
     }
 
     /// The bytes under `digest`, if they are here and still hash to it. A damaged file is removed.

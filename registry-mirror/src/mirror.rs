@@ -23,6 +23,10 @@ use crate::resolve::Resolver;
 /// The header by which old clients recognise a registry.
 const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
 
+/// Bytes of a blob in memory between the swarm and a client's socket, and again inside the connection. Small for the reason given with
+/// the socket's own buffer in [`crate::app`]; below 64 KiB the cost per write shows.
+pub(crate) const WRITE_AHEAD: usize = 64 * 1024;
+
 /// The mirror.
 #[derive(Clone)]
 pub struct Mirror(Arc<Rooms>);

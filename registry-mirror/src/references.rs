@@ -65,8 +65,17 @@ impl References {
     /// When the directory cannot be made or read.
     pub fn open(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
+        remove_leftovers(directory)?;
         trim(directory, REFERENCES_MAX)?;
         Ok(Self { directory: directory.to_owned() })
+    }
+
+    /// Drops the oldest files when there are far too many.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn trim(&self) -> io::Result<()> {
+        trim(&self.directory, REFERENCES_MAX)
     }
 
     /// What is remembered of a reference, if anything.
@@ -111,19 +120,26 @@ fn unique() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Removes leftovers of interrupted writes, and the oldest files beyond `keep`.
+/// Removes leftovers of writes that a former process did not finish. Not while this one writes.
+pub(crate) fn remove_leftovers(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if is_aside(&path) {
+            let _ = fs::remove_file(&path);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the oldest files beyond `keep`.
 pub(crate) fn trim(directory: &Path, keep: usize) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "tmp") {
-            let _ = fs::remove_file(&path);
-            continue;
-        }
         let modified = entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(UNIX_EPOCH);
-        files.push((modified, path));
+        files.push((modified, entry.path()));
     }
+    files.retain(|(_, path)| !is_aside(path));
     if files.len() > keep {
         files.sort();
         let surplus = files.len() - keep;
@@ -132,6 +148,11 @@ pub(crate) fn trim(directory: &Path, keep: usize) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a file is still being written, see [`write_aside`].
+fn is_aside(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "tmp")
 }
 
 #[cfg(test)]
@@ -184,6 +205,8 @@ mod tests {
         }
         fs::write(directory.path().join("x.0.tmp"), b"").unwrap();
         trim(directory.path(), 2).unwrap();
+        assert!(directory.path().join("x.0.tmp").exists());
+        remove_leftovers(directory.path()).unwrap();
         let mut left: Vec<_> =
             fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();

@@ -98,6 +98,15 @@ impl Resolver {
         self.0.namespaces.candidates(host, repository)
     }
 
+    /// Drops the oldest manifests and references beyond their limits.
+    pub async fn trim(&self) {
+        let inner = Arc::clone(&self.0);
+        let trim = move || inner.references.trim().and_then(|()| inner.manifests.trim());
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(trim).await {
+            tracing::warn!(%error, "old manifests could not be dropped");
+        }
+    }
+
     /// The manifest that `reference` means, within three seconds.
     ///
     /// # Errors

@@ -4,22 +4,19 @@ use std::ops::Range;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::RANGE;
+use http::header::{IF_RANGE, RANGE};
 use http::{Method, StatusCode};
 use shoal_http::{Body, BodySender, Request, Response};
 use shoal_oci::{Digest, ErrorCode, Host, OciError, Repository, Selection, reply};
 use shoal_telemetry::MirrorMetrics;
 use shoal_telemetry::rooms::mirror::{AnswerSource, RequestKind};
 
-use super::{Rooms, with_headers};
+use super::{Rooms, WRITE_AHEAD, with_headers};
 use crate::fetch::{BlobStream, FetchError};
 
-/// Bytes handed to a connection at once. containerd 2.1 asks for open-ended ranges and hangs up after its share, so what waits here and
-/// in the socket is sent for nothing; below 256 KiB the cost per write shows.
-const SLICE_LEN: usize = 256 * 1024;
-
-/// Slices that wait between the reader and the connection, beside the piece that is being cut.
-const SLICES_WAITING: usize = 2;
+/// Bytes handed to a connection at once, and slices that wait beside the piece that is being cut: together [`WRITE_AHEAD`].
+const SLICE_LEN: usize = WRITE_AHEAD;
+const SLICES_WAITING: usize = 1;
 
 /// Answers GET and HEAD of a blob.
 pub(super) async fn serve(
@@ -41,8 +38,7 @@ pub(super) async fn serve(
         return Err(OciError::new(ErrorCode::BlobUnknown, "this mirror does not answer for that registry"));
     }
     let mut stream = rooms.fetch.open(digest).await.map_err(refused)?;
-    let range = request.headers().get(RANGE).and_then(|value| value.to_str().ok());
-    let head = reply::blob(digest, stream.size(), &Selection::of(range, stream.size()));
+    let head = reply::blob(digest, stream.size(), &selection(request, digest, stream.size()));
     let status = StatusCode::from_u16(head.status).unwrap_or(StatusCode::OK);
     if request.method() == Method::HEAD || head.body.is_empty() {
         rooms.metrics.request(RequestKind::Blob, source);
@@ -55,6 +51,16 @@ pub(super) async fn serve(
     let pump = Pump { stream, sender, metrics: rooms.metrics.clone(), started };
     tokio::spawn(pump.run(first, head.body));
     Ok(with_headers(status, &head.headers, body))
+}
+
+/// The bytes that are asked for. Ranges are defined for GET alone (RFC 9110, 14.2), and a condition on another content voids them (13.1.5).
+fn selection(request: &Request, digest: &Digest, size: u64) -> Selection {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let same = header(IF_RANGE).is_none_or(|validator| validator == reply::etag(digest));
+    match header(RANGE) {
+        Some(range) if request.method() == Method::GET && same => Selection::of(Some(range), size),
+        _ => Selection::Whole,
+    }
 }
 
 /// Moves one body from the swarm to the connection.
