@@ -138,3 +138,23 @@ async fn what_waits_while_the_writer_is_busy_shares_one_transaction() {
     blocked.unwrap();
     assert!(seen_outside.is_empty(), "all twenty were applied, none was committed alone");
 }
+
+#[test]
+fn when_the_disk_is_full_answers_agree_with_what_is_kept() {
+    let connection = connection();
+    connection.execute_batch("CREATE TABLE large (bytes BLOB); PRAGMA max_page_count = 10").unwrap();
+    let (first, mut first_answer) = change(|connection| insert(connection, 1));
+    let (large, mut large_answer) = change(|connection| {
+        insert(connection, 2)?;
+        connection.execute("INSERT INTO large VALUES (zeroblob(1000000))", [])?;
+        Ok(2)
+    });
+    let (third, mut third_answer) = change(|connection| insert(connection, 3));
+    let mut batch = vec![first, large, third];
+    let committed = transact(&connection, &mut batch);
+    batch.into_iter().for_each(|change| change.answer(committed.clone()));
+    assert_eq!(large_answer.try_recv().unwrap().unwrap_err().kind(), crate::ErrorKind::Unavailable);
+    let answers = [first_answer.try_recv().unwrap(), third_answer.try_recv().unwrap()];
+    let acknowledged: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(numbers(&connection), Ok(acknowledged));
+}
