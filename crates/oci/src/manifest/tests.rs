@@ -1,3 +1,5 @@
+//! Which documents are accepted, what is read from them, and that no bytes make the parser panic.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

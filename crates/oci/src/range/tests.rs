@@ -1,3 +1,5 @@
+//! Ranges of the conformance suite, their edges, and that no header selects bytes that do not exist.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Paths that are read back as they were written, paths that are refused, and with which words.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The contract suite over SQLite, and what survives a lock, a copy and a kill.
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

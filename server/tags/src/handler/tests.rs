@@ -1,3 +1,5 @@
+//! What the HTTP face answers, to good questions and to bad ones.
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use shoal_api::tags::{PutManifest, PutOutcome, References};

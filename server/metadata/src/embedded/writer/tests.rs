@@ -1,3 +1,5 @@
+//! Group commit: who shares a transaction, and what each is told when something in it fails.
+
 use std::sync::mpsc::channel;
 
 use super::*;
