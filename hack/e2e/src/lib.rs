@@ -1,8 +1,8 @@
 //! Starts and stops real servers, agents and clients. Not shipped.
 //!
 //! The end-to-end tests, the demo and the benches share this harness, so that there is one place that knows how a cluster is
-//! started and how a client behaves. It drives the programs from outside only (command line, HTTP, signals, files); it imports
-//! no room that they are made of, because a test that shares code with what it tests shares its mistakes.
+//! started and how a client behaves. It drives the programs from outside (command line, HTTP, signals, files) and imports no room
+//! that they are made of, because a test that shares code with what it tests shares its mistakes; only the [`liar`] must.
 //!
 //! Everything lives in temporary directories and on ports that the kernel chose; whatever was started is stopped on drop.
 
@@ -10,6 +10,8 @@ pub mod buildah;
 pub mod cluster;
 pub mod containerd;
 pub mod docker;
+pub mod fixture;
+pub mod liar;
 pub mod metrics;
 pub mod mounts;
 pub mod podman;
@@ -24,6 +26,8 @@ pub mod tool;
 pub mod wait;
 
 pub use cluster::{Cluster, Node};
+pub use containerd::Containerd;
+pub use docker::Docker;
 pub use metrics::Metrics;
 pub use process::{Process, Program};
 pub use pull::{PullReport, Puller};
