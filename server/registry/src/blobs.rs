@@ -110,8 +110,20 @@ impl Reader {
     fn report(&self, error: &shoal_store::Error) {
         let digest = self.blob.digest();
         tracing::error!(%digest, %error, "a stored blob cannot be read");
-        if error.kind() == ErrorKind::Corrupt
-            && let Err(error) = self.store.demote(digest)
+        if error.kind() == ErrorKind::Corrupt {
+            self.set_aside();
+        }
+    }
+
+    fn set_aside(&self) {
+        let digest = self.blob.digest();
+        let outcome = self.store.demote(digest).and_then(|partial| {
+            // The disk may have lied once only.
+            let whole = partial.have().iter_missing().next().is_none();
+            if whole { partial.commit().map(drop) } else { Ok(()) }
+        });
+        if let Err(error) = outcome
+            && error.kind() != ErrorKind::NotFound
         {
             tracing::error!(%digest, %error, "the damaged blob could not be set aside");
         }

@@ -21,6 +21,8 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) query: Query,
+    /// Length of the body in bytes when the client stated it.
+    pub(crate) body_len: Option<u64>,
     body: Body,
     /// The body has ended, well or badly.
     ended: bool,
@@ -43,7 +45,10 @@ impl Call {
     pub(crate) fn new(request: Request) -> Result<Self, OciError> {
         let (head, body) = request.into_parts();
         let query = Query::parse(head.uri.query())?;
-        Ok(Self { method: head.method, headers: head.headers, query, body, ended: false })
+        let stated =
+            head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body_len = stated.or_else(|| body.size());
+        Ok(Self { method: head.method, headers: head.headers, query, body_len, body, ended: false })
     }
 
     /// The value of a header that may stand there once.
@@ -61,13 +66,6 @@ impl Call {
             return Err(refuse("is given twice"));
         }
         first.to_str().map(Some).map_err(|_| refuse("is not text"))
-    }
-
-    /// Length of the body in bytes when the client stated it.
-    pub(crate) fn body_len(&self) -> Option<u64> {
-        let stated =
-            self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        stated.or_else(|| self.body.size())
     }
 
     /// The next bytes of the body; `None` at its end.

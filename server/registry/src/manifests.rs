@@ -67,7 +67,7 @@ pub(crate) async fn delete(cx: &Context, repository: &Repository, reference: &Re
 /// Reads the body, and refuses one that is too long as soon as that is known.
 async fn read(cx: &Context, call: &mut Call) -> Result<Bytes, Refusal> {
     let len_max = cx.options.manifest_size_max;
-    let stated = call.body_len();
+    let stated = call.body_len;
     if stated.is_some_and(|len| len > len_max) {
         return Err(too_long(len_max));
     }

@@ -28,7 +28,7 @@ pub(crate) async fn commit(cx: &Context, repository: &Repository, upload: Upload
 /// Takes a blob that comes whole in one request (POST with a digest). The session behind it, if one is needed, is never told to
 /// the client, so it ends with the request either way.
 pub(crate) async fn whole(cx: &Context, call: &mut Call, repository: &Repository, digest: Digest) -> Answer {
-    let stated = call.body_len();
+    let stated = call.body_len;
     let first = Batch::gather(cx, call).await;
     if let (Some(Ok(())), true) = (&first.end, stated.is_none_or(|stated| stated == first.len())) {
         let bytes = first.concat();
@@ -61,7 +61,7 @@ async fn through_session(
     first: Batch,
     digest: Digest,
 ) -> Answer {
-    let stated = call.body_len();
+    let stated = call.body_len;
     let Received { upload, failure } = receive::append(cx, call, upload, Some(first), stated).await?;
     match failure {
         Some(failure) => Err(failure.into()),

@@ -140,7 +140,7 @@ pub(crate) async fn delete(cx: &Context, session: Session) -> Answer {
 /// Appends the request's body to the session.
 async fn append(cx: &Context, call: &mut Call, session: &Session) -> Result<Received, Refusal> {
     let chunk = chunk(call)?;
-    let stated = chunk.as_ref().map(|chunk| chunk.end - chunk.start).or_else(|| call.body_len());
+    let stated = chunk.as_ref().map(|chunk| chunk.end - chunk.start).or_else(|| call.body_len);
     let opened = session.clone();
     let upload = cx.blocking(move |store| opened.open(store, chunk.as_ref())).await??;
     receive::append(cx, call, upload, None, stated).await
@@ -151,7 +151,7 @@ fn chunk(call: &Call) -> Result<Option<Range<u64>>, Refusal> {
     let Some(text) = call.header(&header::CONTENT_RANGE)? else { return Ok(None) };
     let chunk = range::parse_chunk(text)?;
     let stated = chunk.end - chunk.start;
-    match call.body_len() {
+    match call.body_len {
         Some(len) if len != stated => {
             let message = format!("Content-Range has {stated} bytes, the body has {len}");
             Err(Refusal::new(ErrorCode::SizeInvalid, message))

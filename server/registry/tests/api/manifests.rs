@@ -188,7 +188,7 @@ async fn a_manifest_of_four_mebibytes_is_taken_and_more_than_the_limit_is_413() 
     let with_annotations = |count: usize| {
         let mut manifest = image(b"{}", &[b"layer"]);
         manifest["annotations"] =
-            (0..count).map(|index| (format!("k{index}"), "x".repeat(10_000).into())).collect();
+            (0..count).map(|index| (format!("k{index}"), Value::from("x".repeat(10_000)))).collect();
         document(&manifest)
     };
     let large = with_annotations(420);

@@ -11,7 +11,7 @@ use shoal_metadata::Embedded;
 use shoal_oci::Digest;
 use shoal_registry::{Registry, RegistryOptions};
 use shoal_store::{Options, Store};
-use shoal_tags::TagService;
+use shoal_tags::LocalTags;
 use shoal_telemetry::RegistryMetrics;
 use tempfile::TempDir;
 
@@ -38,7 +38,7 @@ pub(crate) struct Call<'a> {
 
 fn open(directory: &Path, storage: Options, options: RegistryOptions) -> (Registry, Store) {
     let (store, _) = Store::open(&directory.join("store"), storage).unwrap();
-    let tags = TagService::new(Arc::new(Embedded::open(&directory.join("metadata")).unwrap()));
+    let tags = LocalTags::new(Embedded::open(&directory.join("metadata")).unwrap());
     (Registry::new(store.clone(), Arc::new(tags), RegistryMetrics::default(), options), store)
 }
 
