@@ -14,6 +14,9 @@ use tokio::time::timeout;
 
 use crate::limits::SOCKET_UNSENT_BYTES;
 
+/// Bytes of the protocol's name, with which a handshake begins.
+const NAME_LEN: usize = 8;
+
 /// Why a connection did not come about.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -58,7 +61,10 @@ async fn exchange(stream: &mut TcpStream, ours: &Handshake, outbound: bool) -> R
         stream.write_all(&ours.encode()).await?;
     }
     let mut bytes = [0; HANDSHAKE_LEN];
-    stream.read_exact(&mut bytes).await?;
+    stream.read_exact(&mut bytes[..NAME_LEN]).await?;
+    // Whoever does not begin with the protocol's name need not go on.
+    Handshake::decode(&bytes)?;
+    stream.read_exact(&mut bytes[NAME_LEN..]).await?;
     let theirs = Handshake::decode(&bytes)?;
     if theirs.cluster != ours.cluster {
         return Err(Refusal::Cluster);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_swarm::Role;
-use shoal_swarm_protocol::{HANDSHAKE_LEN, Handshake};
+use shoal_swarm_protocol::Handshake;
 use shoal_swarm_types::PeerId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -39,12 +39,8 @@ async fn garbage_and_other_clusters_are_refused_without_a_word() {
     let other_cluster = Handshake { cluster: [8; 32], ..ours }.encode();
     let mut other_version = ours.encode();
     other_version[6] = b'9';
-    for greeting in [
-        &b"GET / HTTP/1.1\r\nHost: somewhere.example.com\r\nAccept: */*\r\n\r\n"[..],
-        &other_cluster,
-        &other_version,
-    ] {
-        assert!(greeting.len() >= HANDSHAKE_LEN.min(62));
+    // The first is shorter than a handshake: it must not take the time limit to see that it is none.
+    for greeting in [&b"GET / HTTP/1.1\r\n\r\n"[..], &other_cluster, &other_version] {
         assert!(is_refused(knock(&node, greeting).await).await);
     }
 }
