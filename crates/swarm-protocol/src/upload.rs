@@ -101,6 +101,13 @@ impl Uploads {
         self.queued.contains_key(&conn) || self.slots.contains_key(&conn)
     }
 
+    /// Whether a piece is queued for a connection or being read for it, or may be among what was handed over and has not drained.
+    pub(crate) fn is_under_way(&self, conn: ConnId, digest: Digest, index: PieceIndex) -> bool {
+        let same = |job: &Job| job.conn == conn && job.digest == digest && job.index == index;
+        self.urgent.iter().chain(&self.normal).any(same)
+            || self.slots.get(&conn).is_some_and(|slot| slot.handed > 0 || slot.reading.iter().any(same))
+    }
+
     /// Bytes queued, or taken up and not yet drained.
     pub(crate) fn load_bytes(&self) -> u64 {
         let active = self

@@ -33,8 +33,9 @@ impl Core {
             return Ok(());
         };
         let len = download.piece_len(index);
-        // An assignment of the same piece is under way to the peer: that answers it.
-        let crossed = blob.members.get(&conn).is_some_and(|member| member.is_promised(index));
+        // An assignment of the same piece is under way to the peer: that answers it. Once it has gone out, the peer has lost the piece.
+        let promised = blob.members.get(&conn).is_some_and(|member| member.is_promised(index));
+        let crossed = promised && self.uploads.is_under_way(conn, digest, index);
         if crossed || urgent && self.role == Role::Owner && !self.may_demand(digest, index) {
             self.say(conn, digest, |swarm| Message::Reject { swarm, index });
             return Ok(());
