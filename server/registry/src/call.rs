@@ -13,8 +13,9 @@ use crate::error::Refusal;
 /// connection closes may never see the answer (TCP resets what it had not read); manifests that are too large and chunks out
 /// of order fit in here, and whoever sends more is not spared.
 const DISCARD_LEN_MAX: u64 = 16 * 1024 * 1024;
-/// How long that may take.
+/// How long that may take in all, and how long without a byte: a client that sends nothing now waits for the answer.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(5);
+const DISCARD_STALL_MAX: Duration = Duration::from_millis(500);
 
 /// A request.
 pub(crate) struct Call {
@@ -68,7 +69,7 @@ impl Call {
         first.to_str().map(Some).map_err(|_| refuse("is not text"))
     }
 
-    /// The next bytes of the body; `None` at its end.
+    /// The next bytes of the body; `None` at its end. Nothing is lost when the future is dropped.
     pub(crate) async fn next(&mut self, stall_max: Duration) -> Result<Option<Bytes>, BodyFailure> {
         if self.ended {
             return Ok(None);
@@ -91,14 +92,15 @@ impl Call {
     }
 
     /// Reads what nobody asked for, within bounds, so that the client gets to see the answer. A client that waits for
-    /// `100 Continue` has sent nothing and is not asked to.
+    /// `100 Continue` has sent nothing and is not asked to, and what is too long anyway is not begun.
     pub(crate) async fn discard_rest(&mut self) {
-        if self.headers.contains_key(header::EXPECT) {
+        let too_long = self.body_len.is_some_and(|len| len > DISCARD_LEN_MAX);
+        if self.ended || too_long || self.headers.contains_key(header::EXPECT) {
             return;
         }
         let rest = async {
             let mut len = 0;
-            while let Ok(Some(bytes)) = self.next(DISCARD_TIME_MAX).await {
+            while let Ok(Some(bytes)) = self.next(DISCARD_STALL_MAX).await {
                 len += bytes.len() as u64;
                 if len > DISCARD_LEN_MAX {
                     return;

@@ -140,7 +140,7 @@ pub(crate) async fn delete(cx: &Context, session: Session) -> Answer {
 /// Appends the request's body to the session.
 async fn append(cx: &Context, call: &mut Call, session: &Session) -> Result<Received, Refusal> {
     let chunk = chunk(call)?;
-    let stated = chunk.as_ref().map(|chunk| chunk.end - chunk.start).or_else(|| call.body_len);
+    let stated = chunk.as_ref().map(|chunk| chunk.end - chunk.start).or(call.body_len);
     let opened = session.clone();
     let upload = cx.blocking(move |store| opened.open(store, chunk.as_ref())).await??;
     receive::append(cx, call, upload, None, stated).await

@@ -1,5 +1,7 @@
 //! The registry role driven through its handler, over the real store and the real metadata in a temporary directory.
 
+#![allow(clippy::unwrap_used, reason = "clippy knows only the functions marked as tests, not their helpers")]
+
 mod blobs;
 mod faults;
 mod images;
