@@ -201,9 +201,14 @@ fn join(
         tracker = tracker.with_ip(ip);
     }
     let cluster_key = cluster_key(config.cluster_key.as_ref().map_or("", Secret::reveal));
+    let mut options = SwarmOptions::new(peer_id, Role::Agent, cluster_key);
+    let stall = config.peer.stall_timeout.get();
+    options.limits.fail_ms = u64::try_from(stall.as_millis()).unwrap_or(u64::MAX);
+    // The core decides; readers wait twice as long, in case that it does not.
+    options.times.stall = stall * 2;
     Ok(Swarm::start(
         listener,
-        SwarmOptions::new(peer_id, Role::Agent, cluster_key),
+        options,
         store.clone(),
         Arc::new(TrackerAnnouncer::new(tracker, health.clone())),
         Some(Arc::new(OriginRanges::new(OriginClient::new(client.clone())))),

@@ -62,6 +62,9 @@ pub struct Peer {
     pub listen: SocketAddr,
     /// The address that others are told. Unset: the one from which the tracker sees us come.
     pub advertise: Option<IpAddr>,
+    /// How long a download may go on without a piece from anywhere. Then it fails: a pull that has begun is cut, and its client takes the
+    /// rest from its next host.
+    pub stall_timeout: Duration,
 }
 
 /// Health, metrics, status.
@@ -113,7 +116,12 @@ impl Default for Registry {
 
 impl Default for Peer {
     fn default() -> Self {
-        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 16001), advertise: None }
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 16001),
+            advertise: None,
+            // One piece of 4 MiB from an origin that sixteen others ask too, over 20 Mbit/s; and far below Kubernetes' five minutes.
+            stall_timeout: Duration(std::time::Duration::from_secs(30)),
+        }
     }
 }
 
@@ -184,6 +192,9 @@ impl Config {
         }
         if self.registry.first_byte_timeout.0.is_zero() {
             add("registry.first_byte_timeout", "is zero".to_owned(), "10s suits every runtime");
+        }
+        if self.peer.stall_timeout.0.is_zero() {
+            add("peer.stall_timeout", "is zero".to_owned(), "30s suits networks from 20 Mbit/s up");
         }
         if let Err(error) = shoal_telemetry::logging::check_filter(&self.log.filter) {
             add("log.filter", error.to_string(), "write a level such as info");

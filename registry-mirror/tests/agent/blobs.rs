@@ -1,0 +1,184 @@
+//! Blobs from the cache and from the swarm, whole and in part, and what happens when the bytes stop coming.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use shoal_oci::Digest;
+
+use crate::cluster::{Cluster, Wish, content};
+
+fn path(digest: &Digest) -> String {
+    format!("/v2/team/app/blobs/{digest}?ns=r.example.com")
+}
+
+/// An agent with one cached blob of a few pieces, none of which ends at a round number.
+async fn cached() -> (Cluster, Bytes, String) {
+    let blob = content(200_001, 1);
+    let cluster = Cluster::start_with(Wish { cached: vec![blob.clone()], ..Wish::default() }).await;
+    let path = path(&Digest::sha256(&blob));
+    (cluster, blob, path)
+}
+
+#[tokio::test]
+async fn a_cached_blob_is_served_whole_with_every_header() {
+    let (mut cluster, blob, path) = cached().await;
+    cluster.stop_server().await;
+    let get = cluster.get(&path).await;
+    assert_eq!(get.status, 200);
+    assert!(get.body == blob);
+    assert_eq!(get.header("content-length"), Some("200001"));
+    assert_eq!(get.header("accept-ranges"), Some("bytes"));
+    assert_eq!(get.header("content-type"), Some("application/octet-stream"));
+    assert_eq!(get.header("docker-content-digest"), Some(Digest::sha256(&blob).to_string().as_str()));
+    assert_eq!((get.header("content-encoding"), get.header("transfer-encoding")), (None, None));
+    let head = cluster.head(&path).await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    for name in ["content-length", "accept-ranges", "content-type", "docker-content-digest"] {
+        assert_eq!(head.header(name), get.header(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn single_ranges_are_exact() {
+    let (cluster, blob, path) = cached().await;
+    for (range, start, end) in [
+        ("bytes=0-", 0, 200_001),
+        ("bytes=0-0", 0, 1),
+        ("bytes=65535-65536", 65_535, 65_537),
+        ("bytes=131072-", 131_072, 200_001),
+        ("bytes=-1", 200_000, 200_001),
+        ("bytes=-999999", 0, 200_001),
+        ("bytes=200000-999999", 200_000, 200_001),
+        ("bytes=70000-140000", 70_000, 140_001),
+    ] {
+        let part = cluster.get_with(&path, &[("range", range)]).await;
+        assert_eq!(part.status, 206, "{range}");
+        assert!(part.body == blob.slice(start..end), "{range}");
+        let stated = format!("bytes {start}-{}/200001", end - 1);
+        assert_eq!(part.header("content-range"), Some(stated.as_str()));
+        assert_eq!(part.header("content-length"), Some((end - start).to_string().as_str()));
+    }
+}
+
+#[tokio::test]
+async fn other_ranges_are_416_or_whole() {
+    let (cluster, blob, path) = cached().await;
+    for range in ["bytes=200001-", "bytes=999999-", "bytes=-0"] {
+        let refused = cluster.get_with(&path, &[("range", range)]).await;
+        assert_eq!((refused.status, refused.body.len()), (416, 0), "{range}");
+        assert_eq!(refused.header("content-range"), Some("bytes */200001"));
+    }
+    for range in ["bytes=0-1,5-6", "bytes=x-", "pieces=0-1", "bytes=-1,0-0"] {
+        let whole = cluster.get_with(&path, &[("range", range)]).await;
+        assert_eq!(whole.status, 200, "{range}");
+        assert!(whole.body == blob, "{range}");
+    }
+    let condition = [("range", "bytes=0-1"), ("if-range", "\"other\"")];
+    assert_eq!(cluster.get_with(&path, &condition).await.status, 200);
+    let head = cluster.send("HEAD", &path, &[("range", "bytes=0-1")]).await;
+    assert_eq!(
+        (head.status().as_u16(), &head.headers()["content-length"]),
+        (200, &"200001".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn an_empty_blob_is_a_blob() {
+    let cluster = Cluster::start_with(Wish { cached: vec![Bytes::new()], ..Wish::default() }).await;
+    let empty = cluster.get(&path(&Digest::sha256(b""))).await;
+    assert_eq!((empty.status, empty.header("content-length")), (200, Some("0")));
+}
+
+#[tokio::test]
+async fn an_unknown_blob_is_404_without_delay() {
+    let cluster = Cluster::start().await;
+    let started = Instant::now();
+    for method in ["GET", "HEAD"] {
+        let answer = cluster.send(method, &path(&Digest::sha256(b"nobody has this")), &[]).await;
+        assert_eq!(answer.status().as_u16(), 404);
+    }
+    let answer = cluster.get(&path(&Digest::sha256(b"nobody has this"))).await;
+    assert_eq!(answer.error_code(), "BLOB_UNKNOWN");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn without_a_tracker_an_unknown_blob_is_404_within_the_bound() {
+    let (mut cluster, blob, cached) = cached().await;
+    cluster.stop_server().await;
+    let started = Instant::now();
+    let answer = cluster.get(&path(&Digest::sha256(b"nobody can know this"))).await;
+    assert_eq!((answer.status, answer.error_code().as_str()), (404, "BLOB_UNKNOWN"));
+    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+    assert!(cluster.get(&cached).await.body == blob);
+}
+
+#[tokio::test]
+async fn a_blob_comes_through_the_swarm_and_stays() {
+    let mut cluster = Cluster::start().await;
+    let blob = content(3_000_000, 2);
+    let path = path(&cluster.push_blob(&blob));
+    let tail = cluster.get_with(&path, &[("range", "bytes=2999990-")]).await;
+    assert_eq!((tail.status, &tail.body), (206, &blob.slice(2_999_990..)));
+    assert!(cluster.get(&path).await.body == blob);
+    cluster.stop_server().await;
+    assert!(cluster.get(&path).await.body == blob);
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_go_on_is_cut_and_its_resume_is_404() {
+    let impatient = Wish {
+        config: Some(|config| config.peer.stall_timeout = shoal_config::Duration::secs(3)),
+        ..Wish::default()
+    };
+    let cluster = Cluster::start_with(impatient).await;
+    let blob = content(3_000_000, 3);
+    let digest = cluster.push_blob(&blob);
+    cluster.state.lock().unwrap().blob_end = Some(1_000_000);
+    let response = cluster.send("GET", &path(&digest), &[]).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-length"]),
+        (200, &"3000000".parse().unwrap())
+    );
+    let mut body = response.into_body();
+    let mut received = BytesMut::new();
+    let broken = loop {
+        match tokio::time::timeout(Duration::from_secs(120), body.frame_data()).await.unwrap() {
+            Some(Ok(bytes)) => received.extend_from_slice(&bytes),
+            Some(Err(_)) => break true,
+            None => break false,
+        }
+    };
+    assert!(broken, "the body ended well after {} bytes", received.len());
+    assert!(!received.is_empty() && received[..] == blob[..received.len()]);
+    let rest = format!("bytes={}-", received.len());
+    let resumed = cluster.get_with(&path(&digest), &[("range", &rest)]).await;
+    assert_eq!((resumed.status, resumed.error_code().as_str()), (404, "BLOB_UNKNOWN"));
+}
+
+#[tokio::test]
+async fn a_blob_damaged_on_disk_is_fetched_again_and_never_served() {
+    let blob = content(400_000, 4);
+    let cluster = Cluster::start_with(Wish { cached: vec![blob.clone()], ..Wish::default() }).await;
+    let digest = cluster.push_blob(&blob);
+    assert_eq!(damage(&cluster.directory().join("blobs"), 400_000), 1);
+    assert!(cluster.get(&path(&digest)).await.body == blob);
+}
+
+/// Overwrites bytes in the middle of every file of at least `size` bytes below `directory`; returns how many.
+fn damage(directory: &std::path::Path, size: u64) -> usize {
+    use std::os::unix::fs::FileExt;
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() {
+            count += damage(&entry.path(), size);
+        } else if metadata.len() >= size {
+            let file = std::fs::File::options().write(true).open(entry.path()).unwrap();
+            file.write_all_at(b"rotten bytes", size / 2).unwrap();
+            count += 1;
+        }
+    }
+    count
+}

@@ -1,0 +1,92 @@
+//! Start, readiness, what the admin port tells, and the stop.
+
+use std::time::{Duration, Instant};
+
+use shoal_api::tracker::AnnounceEvent;
+use shoal_oci::Digest;
+use tokio::net::TcpStream;
+
+use crate::cluster::{Cluster, PATIENCE, Wish, content};
+
+/// Asks until `holds` does.
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn ready_when_a_tracker_answers() {
+    let cluster = Cluster::start().await;
+    assert_eq!(cluster.admin("/livez").await.status, 200);
+    eventually("ready", async || cluster.admin("/readyz").await.status == 200).await;
+    assert_eq!(cluster.admin("/health").await.body, "ok\n");
+}
+
+#[tokio::test]
+async fn degraded_and_still_ready_without_a_tracker() {
+    let unreachable = Wish {
+        // Port 1 of this machine refuses connections.
+        config: Some(|config| config.server.trackers = vec!["http://127.0.0.1:1".into()]),
+        ..Wish::default()
+    };
+    let cluster = Cluster::start_with(unreachable).await;
+    assert_eq!(cluster.admin("/readyz").await.status, 503);
+    eventually("ready", async || cluster.admin("/readyz").await.status == 200).await;
+    assert_eq!(cluster.admin("/health").await.body, "degraded\n");
+}
+
+#[tokio::test]
+async fn what_is_cached_is_announced_at_start_and_taken_back_at_the_end() {
+    let blob = content(100_000, 7);
+    let cluster = Cluster::start_with(Wish { cached: vec![blob.clone()], ..Wish::default() }).await;
+    let digest = Digest::sha256(&blob);
+    cluster.push_blob(&blob);
+    let announced = |event: AnnounceEvent| {
+        let state = cluster.state.lock().unwrap();
+        state.announced.iter().any(|item| item.digest == digest && item.event == event)
+    };
+    eventually("announced", async || announced(AnnounceEvent::Started)).await;
+    assert!(cluster.state.lock().unwrap().announced.iter().all(|item| item.complete));
+    cluster.shutdown.trigger();
+    eventually("taken back", async || announced(AnnounceEvent::Stopped)).await;
+    tokio::time::timeout(PATIENCE, cluster.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn status_and_metrics_tell_what_happened() {
+    let cluster = Cluster::start().await;
+    let blob = content(500_000, 8);
+    let digest = cluster.push_blob(&blob);
+    let path = format!("/v2/team/app/blobs/{digest}");
+    assert!(cluster.get(&path).await.body == blob);
+    eventually("cached", async || {
+        let status: serde_json::Value = serde_json::from_slice(&cluster.admin("/status").await.body).unwrap();
+        assert_eq!(status["program"], "shoal-agent");
+        status["cache"]["bytes"] == 500_000
+    })
+    .await;
+    let metrics = String::from_utf8(cluster.admin("/metrics").await.body.to_vec()).unwrap();
+    for line in [
+        r#"shoal_mirror_requests_total{kind="blob",source="swarm"} 1"#,
+        r#"shoal_swarm_received_bytes_total{source="web"} 500000"#,
+        "shoal_mirror_sent_bytes_total 500000",
+        r#"shoal_build_info{program="shoal-agent""#,
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    assert_eq!(cluster.admin("/nothing").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_stop_closes_the_ports_and_ends() {
+    let cluster = Cluster::start().await;
+    let addresses = cluster.agent;
+    cluster.shutdown.trigger();
+    tokio::time::timeout(PATIENCE, cluster.task).await.unwrap().unwrap();
+    for addr in [addresses.registry, addresses.peer, addresses.admin] {
+        assert!(TcpStream::connect(addr).await.is_err(), "{addr}");
+    }
+}

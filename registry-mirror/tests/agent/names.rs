@@ -1,0 +1,124 @@
+//! Which repository a request means, and everything that is neither manifest nor blob.
+
+use shoal_agent::namespace::Namespace;
+
+use crate::cluster::{Cluster, Wish};
+
+fn listed() -> Wish {
+    Wish {
+        config: Some(|config| {
+            let entry = |host: &str, prefix: &str| Namespace { host: host.into(), prefix: prefix.into() };
+            config.namespaces = vec![entry("r.example.com:5000", ""), entry("docker.io", "hub")];
+        }),
+        ..Wish::default()
+    }
+}
+
+#[tokio::test]
+async fn without_a_list_the_host_is_tried_as_a_prefix_first() {
+    let cluster = Cluster::start().await;
+    cluster.push("team/app:v1", "{\"plain\":1}");
+    let manifest = "/v2/team/app/manifests/v1";
+    assert_eq!(cluster.get(&format!("{manifest}?ns=r.example.com")).await.body, "{\"plain\":1}");
+    assert_eq!(cluster.asked(), ["/v2/r.example.com/team/app/manifests/v1", manifest]);
+    cluster.push("r.example.com/team/app:v1", "{\"prefixed\":1}");
+    for path in [&format!("{manifest}?ns=r.example.com"), "/v2/r.example.com/team/app/manifests/v1"] {
+        assert_eq!(cluster.get(path).await.body, "{\"prefixed\":1}", "{path}");
+    }
+    assert_eq!(cluster.get(manifest).await.body, "{\"plain\":1}");
+    cluster.asked();
+    // A colon is not in the grammar of repository names.
+    assert_eq!(cluster.get(&format!("{manifest}?ns=localhost%3A5000")).await.status, 200);
+    assert_eq!(cluster.asked(), [manifest]);
+}
+
+#[tokio::test]
+async fn with_a_list_hosts_are_mapped_and_others_are_404_without_a_question() {
+    let cluster = Cluster::start_with(listed()).await;
+    cluster.push("team/app:v1", "{\"plain\":1}");
+    cluster.push("hub/library/nginx:v1", "{\"hub\":1}");
+    let blob = format!("/v2/team/app/blobs/{}?ns=other.example.com", shoal_oci::Digest::sha256(b""));
+    assert_eq!(cluster.get("/v2/team/app/manifests/v1?ns=r.example.com%3A5000").await.body, "{\"plain\":1}");
+    assert_eq!(cluster.get("/v2/library/nginx/manifests/v1?ns=docker.io").await.body, "{\"hub\":1}");
+    assert_eq!(cluster.get("/v2/docker.io/library/nginx/manifests/v1").await.body, "{\"hub\":1}");
+    cluster.asked();
+    for (path, code) in [
+        ("/v2/team/app/manifests/v1?ns=other.example.com", "MANIFEST_UNKNOWN"),
+        ("/v2/other.example.com/team/app/manifests/v1", "MANIFEST_UNKNOWN"),
+        ("/v2/team/app/manifests/v1?ns=169.254.169.254", "MANIFEST_UNKNOWN"),
+        ("/v2/team/app/tags/list?ns=other.example.com", "NAME_UNKNOWN"),
+        (&blob, "BLOB_UNKNOWN"),
+    ] {
+        let answer = cluster.get(path).await;
+        assert_eq!((answer.status, answer.error_code().as_str()), (404, code), "{path}");
+    }
+    assert_eq!(cluster.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_base_answers_get_and_head() {
+    let cluster = Cluster::start().await;
+    for path in ["/v2", "/v2/", "/v2/?ns=docker.io"] {
+        let get = cluster.get(path).await;
+        assert_eq!((get.status, &get.body[..]), (200, &b"{}"[..]), "{path}");
+        assert_eq!(get.header("docker-distribution-api-version"), Some("registry/2.0"));
+        assert_eq!(cluster.head(path).await.header("content-length"), Some("2"));
+    }
+}
+
+#[tokio::test]
+async fn a_push_is_told_that_this_is_a_mirror() {
+    let cluster = Cluster::start().await;
+    for (method, path) in [
+        ("POST", "/v2/team/app/blobs/uploads/"),
+        ("PUT", "/v2/team/app/manifests/v1"),
+        ("PATCH", "/v2/team/app/blobs/uploads/x"),
+        ("DELETE", "/v2/team/app/manifests/v1"),
+        ("GET", "/v2/team/app/blobs/uploads/x"),
+    ] {
+        let answer = crate::cluster::answer(cluster.send(method, path, &[]).await).await;
+        assert_eq!((answer.status, answer.error_code().as_str()), (405, "UNSUPPORTED"), "{method} {path}");
+        assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+    }
+    assert_eq!(cluster.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_an_oci_error() {
+    let cluster = Cluster::start().await;
+    for (path, status) in [
+        ("/v1/", 404),
+        ("/", 404),
+        ("/v2/team/app", 404),
+        ("/v2/team/app/layers/x", 404),
+        ("/v2/TEAM/app/manifests/v1", 400),
+        ("/v2/team/app/manifests/sha256:abc", 400),
+        ("/v2/team/app/manifests/v1?ns=a%20b", 400),
+        ("/v2/../../etc/passwd/manifests/v1", 400),
+    ] {
+        let answer = cluster.get(path).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert!(!answer.error_code().is_empty());
+    }
+    assert_eq!(cluster.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn lists_are_the_servers() {
+    let mut cluster = Cluster::start().await;
+    let digest = shoal_oci::Digest::sha256(b"x");
+    let referrers = format!("/v2/team/app/referrers/{digest}");
+    for (path, asked) in [
+        ("/v2/team/app/tags/list?n=5&last=a&ns=localhost%3A1", "/v2/team/app/tags/list?n=5&last=a"),
+        ("/v2/_catalog?n=2", "/v2/_catalog?n=2"),
+        (&format!("{referrers}?artifactType=a%2Fb"), &format!("{referrers}?artifactType=a%2Fb")),
+    ] {
+        let answer = cluster.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.body.starts_with(b"{\"path\":\"/v2/"), "{answer:?}");
+        assert_eq!(answer.header("link"), Some("</v2/next>; rel=\"next\""));
+        assert_eq!(cluster.asked(), [asked]);
+    }
+    cluster.stop_server().await;
+    assert_eq!(cluster.get("/v2/team/app/tags/list").await.status, 404);
+}
