@@ -32,6 +32,12 @@ impl Podman {
         Ok(fs::write(self.directory.path().join("registries.conf"), configuration)?)
     }
 
+    /// Runs the image's command to its end and returns what it printed.
+    pub fn run_image(&self, image: &str) -> Result<String> {
+        // Few open files: podman asks for 1048576 by default, which a machine need not allow.
+        self.run(&["run", "--rm", "--network=none", "--ulimit=nofile=1024:1024", image])
+    }
+
     /// `podman WORDS`, which must succeed; returns its standard output.
     pub fn run(&self, words: &[&str]) -> Result<String> {
         let at = |name: &str| self.directory.path().join(name);

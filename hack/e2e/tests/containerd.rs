@@ -49,10 +49,8 @@ async fn containerd_pulls_every_kind_of_image() -> Result<()> {
     for (number, (compression, format, platforms)) in kinds.into_iter().enumerate() {
         let mut spec = ImageSpec::new(vec![2 * MIB, MIB], 7);
         (spec.compression, spec.format, spec.platforms) = (compression, format, Platform::several(platforms));
-        let directory = cluster.directory().join(format!("image-{number}"));
-        fixture::made(&directory, &spec)?;
-        let server = format!("docker://{}/kinds/k{number}:v1", cluster.server.listener("registry")?);
-        skopeo::copy(&skopeo::layout(&directory, fixture::TAG), &server, true)?;
+        let (layout, image) = fixture::made(&cluster.directory().join(format!("image-{number}")), &spec)?;
+        cluster.server.registry()?.push(&format!("kinds/k{number}"), "v1", &layout, &image, &|_| {}).await?;
         containerd.pull(&format!("{REGISTRY}/kinds/k{number}:v1"))?;
     }
     Ok(())

@@ -21,7 +21,7 @@ async fn podman_pulls_a_foreign_name_through_the_agent_runs_it_and_pushes_it_bac
     podman.point(REGISTRY, cluster.agents[0].listener("registry")?)?;
     let name = format!("{REGISTRY}/team/app:v1");
     podman.run(&["pull", &name])?;
-    let printed = podman.run(&["run", "--rm", "--network=none", &name])?;
+    let printed = podman.run_image(&name)?;
     ensure!(printed == "podman was here\n", "{printed}");
     let received = cluster.agents[0].metrics().await?.received();
     ensure!(received > 6.0 * 1024.0 * 1024.0, "the agent took {received} bytes from the swarm");
@@ -42,7 +42,7 @@ async fn podman_pulls_by_the_agents_own_name() -> Result<()> {
     let podman = Podman::new()?;
     let name = format!("{}/team/app:v1", cluster.agents[0].listener("registry")?);
     podman.run(&["pull", "--tls-verify=false", &name])?;
-    let printed = podman.run(&["run", "--rm", "--network=none", &name])?;
+    let printed = podman.run_image(&name)?;
     ensure!(printed == "by its own name\n", "{printed}");
     Ok(())
 }

@@ -38,10 +38,16 @@ async fn every_kind_of_image_survives_the_way_from_skopeo_to_skopeo() -> Result<
         let mut spec = ImageSpec::new(vec![3 * MIB, 700_000, 4096], number);
         (spec.compression, spec.format, spec.platforms) = (compression, format, Platform::several(platforms));
         let directory = cluster.directory().join(format!("image-{number}"));
-        let (_, image) = fixture::made(&directory, &spec)?;
+        let (layout, image) = fixture::made(&directory, &spec)?;
+        let plain = directory.join("plain");
+        skopeo::fill_plain(&plain, &layout, &image)?;
+        let source = match format {
+            Format::Oci => skopeo::layout(&directory, fixture::TAG),
+            Format::Docker => skopeo::plain(&plain),
+        };
         let repository = format!("kinds/k{number}:v1");
         let target = format!("docker://{server}/{repository}");
-        skopeo::copy(&skopeo::layout(&directory, fixture::TAG), &target, true)?;
+        skopeo::copy(&source, &target, true)?;
         for (at, agent) in cluster.agents.iter().enumerate() {
             let source = format!("docker://{}/{repository}", agent.listener("registry")?);
             let arrived = cluster.directory().join(format!("arrived-{number}-{at}"));
