@@ -1,1 +1,19 @@
 //! shoal-server: the cluster side in one process.
+//!
+//! This crate wires and does nothing else: it reads the configuration, binds the listeners, builds the roles over one store and
+//! one metadata engine, and drains them at the end. What a role does is in its own crate.
+
+pub mod addresses;
+pub mod admin;
+pub mod advertise;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod housekeeping;
+pub mod output;
+pub mod owner_source;
+pub mod ready;
+
+pub use addresses::Addresses;
+pub use app::App;
+pub use config::Config;

@@ -27,8 +27,7 @@ impl Fixture {
     }
 
     async fn run(&self, arguments: &[&str]) -> anyhow::Result<Report> {
-        let all = ["shoalctl", "--server", &self.admin].into_iter().chain(arguments.iter().copied());
-        run(&Cli::parse_from(all)).await
+        ask(&self.admin, arguments).await
     }
 
     async fn push(&self, repository: &str, tags: &[&str]) -> Digest {
@@ -56,6 +55,11 @@ impl Fixture {
         }
         layer
     }
+}
+
+async fn ask(server: &str, arguments: &[&str]) -> anyhow::Result<Report> {
+    let all = ["shoalctl", "--server", server].into_iter().chain(arguments.iter().copied());
+    run(&Cli::parse_from(all)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +94,7 @@ async fn what_is_not_there_is_a_sentence_and_a_failure() {
         assert!(error.to_string().contains(sentence), "{error}");
     }
     let registry = format!("http://{}", fixture.app.addresses().registry);
-    let wrong_port = fixture.run(&["--server", &registry, "repositories"]).await.unwrap_err();
+    let wrong_port = ask(&registry, &["repositories"]).await.unwrap_err();
     assert!(wrong_port.to_string().contains("admin port"), "{wrong_port}");
     let silent = shoal_http::Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap().local_addr();
     let report = fixture.run(&["status", "--agents", &format!("http://{silent}")]).await.unwrap();

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use shoal_api::origin::METAINFO_TYPE;
 use shoal_http::{Body, Handler, Request, Response, json};
-use shoal_oci::{Digest, Selection, reply};
+use shoal_oci::{Digest, ParseDigestError, Selection, reply};
 
 use crate::body;
 use crate::error::OriginError;
@@ -24,46 +24,59 @@ enum Question {
     Metainfo(Digest),
 }
 
+/// Why a question gets no blob.
+#[derive(Debug)]
+enum Refusal {
+    UnknownPath,
+    Digest(ParseDigestError),
+    Method,
+    Absent(Digest),
+    Range { size: u64 },
+    Failed(OriginError),
+}
+
+impl From<OriginError> for Refusal {
+    fn from(error: OriginError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl OriginHandler {
     /// HTTP over `origin`.
     pub const fn new(origin: Origin) -> Self {
         Self { origin }
     }
 
-    async fn answer(&self, request: &Request) -> Result<Response, Response> {
+    async fn answer(&self, request: &Request) -> Result<Response, Refusal> {
         let question = Question::of(request.uri().path())?;
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Err(not_allowed());
+            return Err(Refusal::Method);
         }
         match question {
             Question::Blob(digest) => self.blob(request, &digest).await,
             Question::Metainfo(digest) => {
-                let metainfo =
-                    self.origin.metainfo(&digest).await.map_err(failed)?.ok_or_else(|| absent(&digest))?;
+                let metainfo = self.origin.metainfo(&digest).await?.ok_or(Refusal::Absent(digest))?;
                 Ok(json::with_type(StatusCode::OK, METAINFO_TYPE, metainfo.encode()))
             }
         }
     }
 
-    async fn blob(&self, request: &Request, digest: &Digest) -> Result<Response, Response> {
-        let size = self.origin.size(digest).ok_or_else(|| absent(digest))?;
+    async fn blob(&self, request: &Request, digest: &Digest) -> Result<Response, Refusal> {
+        let size = self.origin.size(digest).ok_or(Refusal::Absent(*digest))?;
         let range = request.headers().get(header::RANGE).map(|value| value.to_str().unwrap_or_default());
-        let head = reply::blob(digest, size, &Selection::of(range, size));
-        if head.status == StatusCode::RANGE_NOT_SATISFIABLE.as_u16() {
-            let mut answer =
-                json::error(StatusCode::RANGE_NOT_SATISFIABLE, format!("the blob has {size} bytes"));
-            let stated = shoal_oci::range::unsatisfied_range(size);
-            answer.headers_mut().extend(header_pair(header::CONTENT_RANGE, &stated));
-            return Err(answer);
+        let selection = Selection::of(range, size);
+        if selection == Selection::Unsatisfiable {
+            return Err(Refusal::Range { size });
         }
+        let head = reply::blob(digest, size, &selection);
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::OK);
         for (name, value) in &head.headers {
             answer.headers_mut().extend(header_pair(HeaderName::from_static(name), value));
         }
         if *request.method() == Method::GET && !head.body.is_empty() {
-            let turn = self.origin.turn().await.map_err(failed)?;
-            let blob = self.origin.blob(digest).await.map_err(failed)?.ok_or_else(|| absent(digest))?;
+            let turn = self.origin.turn().await?;
+            let blob = self.origin.blob(digest).await?.ok_or(Refusal::Absent(*digest))?;
             *answer.body_mut() = body::stream(blob, head.body, turn);
         }
         Ok(answer)
@@ -71,53 +84,63 @@ impl OriginHandler {
 }
 
 impl Question {
-    fn of(path: &str) -> Result<Self, Response> {
-        let unknown = || {
-            json::error(
-                StatusCode::NOT_FOUND,
-                "the origin answers /blobs/{digest} and /blobs/{digest}/metainfo",
-            )
-        };
-        let rest = path.strip_prefix("/blobs/").ok_or_else(unknown)?;
+    fn of(path: &str) -> Result<Self, Refusal> {
+        let rest = path.strip_prefix("/blobs/").ok_or(Refusal::UnknownPath)?;
         let (digest, metainfo) = match rest.split_once('/') {
             None => (rest, false),
             Some((digest, "metainfo")) => (digest, true),
-            Some(_) => return Err(unknown()),
+            Some(_) => return Err(Refusal::UnknownPath),
         };
         // Clients may write the colon as %3A.
         let digest = shoal_http::query::decode_segment(digest).unwrap_or_default();
-        let digest: Digest = digest
-            .parse()
-            .map_err(|error| json::error(StatusCode::BAD_REQUEST, format!("invalid digest: {error}")))?;
+        let digest: Digest = digest.parse().map_err(Refusal::Digest)?;
         Ok(if metainfo { Self::Metainfo(digest) } else { Self::Blob(digest) })
+    }
+}
+
+impl Refusal {
+    fn into_response(self) -> Response {
+        let (status, message, extra) = match self {
+            Self::UnknownPath => {
+                let known = "the origin answers /blobs/{digest} and /blobs/{digest}/metainfo".to_owned();
+                (StatusCode::NOT_FOUND, known, None)
+            }
+            Self::Digest(error) => (StatusCode::BAD_REQUEST, format!("invalid digest: {error}"), None),
+            Self::Method => {
+                let allow = (header::ALLOW, "GET, HEAD".to_owned());
+                (
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "blobs are read here; push to the registry".to_owned(),
+                    Some(allow),
+                )
+            }
+            Self::Absent(digest) => {
+                (StatusCode::NOT_FOUND, format!("this origin does not have {digest}"), None)
+            }
+            Self::Range { size } => {
+                let stated = (header::CONTENT_RANGE, shoal_oci::range::unsatisfied_range(size));
+                (StatusCode::RANGE_NOT_SATISFIABLE, format!("the blob has {size} bytes"), Some(stated))
+            }
+            Self::Failed(error @ OriginError::Busy) => {
+                let again = (header::RETRY_AFTER, "1".to_owned());
+                (StatusCode::SERVICE_UNAVAILABLE, error.to_string(), Some(again))
+            }
+            Self::Failed(error) => {
+                tracing::error!(%error, "an origin request failed");
+                (StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), None)
+            }
+        };
+        let mut answer = json::error(status, message);
+        answer.headers_mut().extend(extra.and_then(|(name, value)| header_pair(name, &value)));
+        answer
     }
 }
 
 #[async_trait]
 impl Handler for OriginHandler {
     async fn handle(&self, request: Request, _peer: SocketAddr) -> Response {
-        self.answer(&request).await.unwrap_or_else(|refusal| refusal)
+        self.answer(&request).await.unwrap_or_else(Refusal::into_response)
     }
-}
-
-fn absent(digest: &Digest) -> Response {
-    json::error(StatusCode::NOT_FOUND, format!("this origin does not have {digest}"))
-}
-
-fn not_allowed() -> Response {
-    let mut answer = json::error(StatusCode::METHOD_NOT_ALLOWED, "blobs are read here; push to the registry");
-    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-    answer
-}
-
-fn failed(error: OriginError) -> Response {
-    if matches!(error, OriginError::Busy) {
-        let mut answer = json::error(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        return answer;
-    }
-    tracing::error!(%error, "an origin request failed");
-    json::error(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
 
 /// A header whose value is made of digits and names, and therefore always valid.

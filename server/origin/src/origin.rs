@@ -22,7 +22,7 @@ const BODIES_MAX: usize = 64;
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Who this origin is in the swarm.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct OriginOptions {
     /// Identity, made anew at each start.
     pub peer_id: PeerId,

@@ -1,0 +1,199 @@
+//! The composition root: the only place that knows all rooms of the server.
+//!
+//! Every port is bound before anything else happens, then the rooms are built from the disk upwards (store, metadata, tags, origin,
+//! tracker, registry), and only a whole server answers. Draining goes the other way round: listeners first, then the swarm, then
+//! the disk, and the admin port last, because it says that the server is stopping.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use shoal_api::tags::Tags;
+use shoal_http::{Handler, Limits, Listener, ProbeHandler, Shutdown};
+use shoal_metadata::Embedded;
+use shoal_origin::{Origin, OriginHandler, OriginOptions};
+use shoal_registry::{Registry, RegistryOptions};
+use shoal_store::{Durability, Options, Store};
+use shoal_swarm_types::PeerId;
+use shoal_tags::{LocalTags, TagsHandler};
+use shoal_telemetry::{
+    Health, HttpMetrics, Metrics, RegistryMetrics, StoreMetrics, SwarmMetrics, TrackerMetrics,
+};
+use shoal_tracker::{Tracker, TrackerHandler, TrackerOptions};
+use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::addresses::{Addresses, Listeners};
+use crate::admin::AdminHandler;
+use crate::config::Config;
+use crate::owner_source::OwnerSource;
+use crate::{advertise, housekeeping};
+
+/// The health check that stands for the disk: passed once the store and the metadata have been recovered.
+const DISK_CHECK: &str = "disk";
+
+/// A running server. Dropping it stops everything at once, without draining.
+pub struct App {
+    addresses: Addresses,
+    health: Health,
+    rooms: Rooms,
+    /// Listeners and housekeeping; ends the work that depends on nothing else.
+    faces: Shutdown,
+    face_tasks: JoinSet<()>,
+    /// The admin port alone.
+    admin: Shutdown,
+    admin_task: JoinSet<()>,
+}
+
+/// The roles, and the two things on disk under them.
+struct Rooms {
+    store: Store,
+    tags: Arc<dyn Tags>,
+    origin: Origin,
+    tracker: Arc<Tracker>,
+    registry: Registry,
+}
+
+impl App {
+    /// Binds, recovers, builds and answers.
+    ///
+    /// # Errors
+    /// With the address, file or key that is the trouble.
+    pub async fn start(config: &Config) -> Result<Self> {
+        let started = Instant::now();
+        let metrics = Metrics::new("shoal-server", env!("CARGO_PKG_VERSION"));
+        let health = Health::new();
+        health.expect(DISK_CHECK);
+        let listeners = Listeners::bind(config, &HttpMetrics::register(&metrics)).await?;
+        let addresses = listeners.addresses()?;
+        let Listeners { registry, peer, origin, tracker, tags, admin } = listeners;
+        let rooms = Rooms::build(config, peer, &addresses, &metrics).await?;
+        health.set(DISK_CHECK, Ok(()));
+        let status = AdminHandler {
+            started,
+            addresses,
+            health: health.clone(),
+            store: rooms.store.clone(),
+            origin: rooms.origin.clone(),
+            tracker: Arc::clone(&rooms.tracker),
+        };
+        let (faces, admin_shutdown) = (Shutdown::new(), Shutdown::new());
+        let mut face_tasks = rooms.housekeeping(&metrics, &faces);
+        let probed =
+            |handler: Arc<dyn Handler>| Arc::new(ProbeHandler::new(handler, health.clone(), metrics.clone()));
+        let serve =
+            |tasks: &mut JoinSet<()>, listener: Listener, handler: Arc<dyn Handler>, shutdown: &Shutdown| {
+                tasks.spawn(listener.serve(probed(handler), Limits::default(), shutdown.clone()));
+            };
+        serve(&mut face_tasks, registry, Arc::new(rooms.registry.clone()), &faces);
+        serve(&mut face_tasks, origin, Arc::new(OriginHandler::new(rooms.origin.clone())), &faces);
+        serve(&mut face_tasks, tracker, Arc::new(TrackerHandler::new(Arc::clone(&rooms.tracker))), &faces);
+        serve(&mut face_tasks, tags, Arc::new(TagsHandler::new(Arc::clone(&rooms.tags))), &faces);
+        let mut admin_task = JoinSet::new();
+        serve(&mut admin_task, admin, Arc::new(status), &admin_shutdown);
+        tracing::info!(
+            registry = %addresses.registry, peer = %addresses.peer, origin = %addresses.origin, tracker = %addresses.tracker,
+            tags = %addresses.tags, admin = %addresses.admin, took_ms = started.elapsed().as_millis(), "ready"
+        );
+        Ok(Self { addresses, health, rooms, faces, face_tasks, admin: admin_shutdown, admin_task })
+    }
+
+    /// Where the server listens.
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Finishes the requests under way and stops. Takes at most the listeners' drain timeout and the swarm's goodbye.
+    pub async fn shutdown(mut self) {
+        self.health.stopping();
+        self.faces.trigger();
+        while let Some(ended) = self.face_tasks.join_next().await {
+            note_panic(ended);
+        }
+        self.rooms.origin.shutdown().await;
+        // The last handles: the metadata finishes what is queued, the store gives its lock back.
+        drop(self.rooms);
+        self.admin.trigger();
+        while let Some(ended) = self.admin_task.join_next().await {
+            note_panic(ended);
+        }
+        tracing::info!("stopped");
+    }
+}
+
+impl Rooms {
+    async fn build(
+        config: &Config,
+        peer: TcpListener,
+        addresses: &Addresses,
+        metrics: &Metrics,
+    ) -> Result<Self> {
+        let store = open_store(config).await?;
+        let tags: Arc<dyn Tags> = Arc::new(LocalTags::new(open_metadata(config).await?));
+        let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
+        let secret = config.cluster_key.as_ref().map_or("", |key| key.reveal());
+        let options = OriginOptions { peer_id, cluster_key: shoal_api::cluster_key(secret) };
+        let origin = Origin::start(peer, options, store.clone(), SwarmMetrics::register(metrics));
+        let owners = advertise::owners(config.advertise.host.as_deref(), addresses, peer_id).await?;
+        let tracker = Tracker::new(
+            owners,
+            Arc::new(OwnerSource(origin.clone())),
+            TrackerMetrics::register(metrics),
+            TrackerOptions::with_seed(fastrand::u64(..)),
+        );
+        let options = RegistryOptions {
+            upload_idle_max: config.uploads.expire_after.get(),
+            delete_enabled: config.registry.delete,
+            ..RegistryOptions::default()
+        };
+        let registry =
+            Registry::new(store.clone(), Arc::clone(&tags), RegistryMetrics::register(metrics), options);
+        Ok(Self { store, tags, origin, tracker: Arc::new(tracker), registry })
+    }
+
+    fn housekeeping(&self, metrics: &Metrics, shutdown: &Shutdown) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(housekeeping::gauges(
+            self.store.clone(),
+            StoreMetrics::register(metrics),
+            shutdown.clone(),
+        ));
+        tasks.spawn(housekeeping::sweeps(self.registry.clone(), shutdown.clone()));
+        let (tracker, shutdown) = (Arc::clone(&self.tracker), shutdown.clone());
+        tasks.spawn(async move { tracker.run(shutdown).await });
+        tasks
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Store> {
+    let root = config.data_directory.join("blobs");
+    let options = Options {
+        durability: Durability::Durable,
+        capacity: config.store.capacity.map(|capacity| capacity.bytes()),
+        free_min: config.store.free_min.bytes(),
+    };
+    let shown = root.display().to_string();
+    let opening = move || {
+        std::fs::create_dir_all(&root)?;
+        anyhow::Ok(Store::open(&root, options)?)
+    };
+    let (store, recovery) = tokio::task::spawn_blocking(opening)
+        .await?
+        .with_context(|| format!("cannot open the store in {shown} (data_directory)"))?;
+    tracing::info!(directory = shown, ?recovery, "store opened");
+    Ok(store)
+}
+
+async fn open_metadata(config: &Config) -> Result<Embedded> {
+    let directory = config.data_directory.join("metadata");
+    let shown = directory.display().to_string();
+    tokio::task::spawn_blocking(move || Embedded::open(&directory))
+        .await?
+        .with_context(|| format!("cannot open the metadata in {shown} (data_directory)"))
+}
+
+fn note_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a task of the server ended early");
+    }
+}

@@ -1,0 +1,82 @@
+//! The configuration as operators meet it.
+
+use std::collections::BTreeMap;
+
+use shoal_config::{ConfigErrors, Sources, load, render};
+
+use super::*;
+
+fn read(yaml: &str) -> Result<Config, ConfigErrors> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    load(&Sources { file: Some(file), environment: BTreeMap::new(), ..Sources::default() })
+}
+
+#[test]
+fn the_defaults_are_sound_and_on_the_usual_ports() {
+    let config = read("").unwrap();
+    assert_eq!(config.problems(), []);
+    let ports: Vec<_> = config.listeners().iter().map(|(_, addr)| addr.port()).collect();
+    assert_eq!(ports, [15000, 15001, 15002, 15003, 15004, 15005]);
+    assert!(config.admin.listen.ip().is_loopback());
+}
+
+#[test]
+fn what_is_printed_reads_back_the_same() {
+    let config =
+        read("store: {capacity: 1TiB}\nadvertise: {host: shoal.example}\nuploads: {expire_after: 1h}\n")
+            .unwrap();
+    let printed = render(&config);
+    assert_eq!(render(&read(&printed).unwrap()), printed);
+    assert!(printed.contains("capacity: 1TiB"), "{printed}");
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let printed = render(&read("cluster_key: hunter2\n").unwrap());
+    assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn unknown_keys_are_refused_with_the_others() {
+    let errors = read("registy: {listen: x}\ntracker: {listen: y, port: 1}\n").unwrap_err().to_string();
+    for word in ["registy", "did you mean `registry`", "tracker.listen", "port"] {
+        assert!(errors.contains(word), "{word} is missing in {errors}");
+    }
+}
+
+#[test]
+fn values_that_do_not_fit_together_are_named() {
+    let mut config = Config::default();
+    config.tracker.listen = "127.0.0.1:15000".parse().unwrap();
+    config.advertise.host = Some("http://x:1".to_owned());
+    config.store.capacity = Some(ByteSize(0));
+    config.uploads.expire_after = Duration::secs(1);
+    config.log.filter = "a=b=c".to_owned();
+    config.data_directory = PathBuf::new();
+    let paths: Vec<_> = config.problems().into_iter().map(|problem| problem.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "tracker.listen",
+            "data_directory",
+            "advertise.host",
+            "store.capacity",
+            "uploads.expire_after",
+            "log.filter"
+        ]
+    );
+}
+
+#[test]
+fn port_zero_never_clashes_and_hosts_are_names_or_addresses() {
+    assert!(!overlap("0.0.0.0:0".parse().unwrap(), "0.0.0.0:0".parse().unwrap()));
+    assert!(!overlap("127.0.0.1:1".parse().unwrap(), "127.0.0.2:1".parse().unwrap()));
+    for good in ["shoal", "shoal.example", "10.0.0.1", "2001:db8::1"] {
+        assert!(is_host(good), "{good}");
+    }
+    for bad in ["", "0.0.0.0", "::", "host:1", "[::1]", "a b"] {
+        assert!(!is_host(bad), "{bad}");
+    }
+}

@@ -1,0 +1,21 @@
+//! Joins the tracker to the origin beside it: two roles that do not know each other.
+
+use async_trait::async_trait;
+use shoal_oci::Digest;
+use shoal_origin::Origin;
+use shoal_swarm_types::Metainfo;
+use shoal_tracker::{MetainfoSource, SourceError};
+
+/// The origin of this process as the tracker's source.
+pub(crate) struct OwnerSource(pub(crate) Origin);
+
+#[async_trait]
+impl MetainfoSource for OwnerSource {
+    async fn size(&self, digest: &Digest) -> Result<Option<u64>, SourceError> {
+        Ok(self.0.size(digest))
+    }
+
+    async fn metainfo(&self, digest: &Digest) -> Result<Option<Metainfo>, SourceError> {
+        self.0.metainfo(digest).await.map_err(|error| SourceError(error.to_string()))
+    }
+}

@@ -1,0 +1,14 @@
+//! The whole server: every port of it, over one directory, through restarts and kills.
+
+#[cfg(test)]
+#[path = "whole/client.rs"]
+mod client;
+#[cfg(test)]
+#[path = "whole/killed.rs"]
+mod killed;
+#[cfg(test)]
+#[path = "whole/line.rs"]
+mod line;
+#[cfg(test)]
+#[path = "whole/process.rs"]
+mod process;
