@@ -5,7 +5,7 @@
 //! after it leaves the whole blob. Durable: nothing is acknowledged, and nothing is visible in this process, before the directory
 //! is synced.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use shoal_oci::Digest;
@@ -59,6 +59,7 @@ impl Shared {
         if let Some(pin) = self.index.pin(digest) {
             return Ok(Placed::Present(pin));
         }
+        self.make_shard(digest)?;
         staged.rename(&self.paths.blob(digest, Part::Metainfo))?;
         passed(Step::MetainfoPlaced);
         if let Err(error) = self.place_data(data, digest) {
@@ -67,6 +68,25 @@ impl Shared {
         }
         self.space.transfer(class, Class::Blob, metainfo.size());
         Ok(Placed::New(self.index.insert(*digest, metainfo.size())))
+    }
+
+    /// Makes the directory of a first byte, once. The caller holds the stripe, which all blobs of that byte share, so nobody uses
+    /// the directory before its own name is durable.
+    fn make_shard(&self, digest: &Digest) -> Result<()> {
+        let shard = self.paths.shard_of(digest);
+        if shard.is_dir() {
+            return Ok(());
+        }
+        fs::create_dir(&shard).map_err(|source| Error::io("create", &shard, source))?;
+        if !self.options.is_durable() {
+            return Ok(());
+        }
+        let synced = disk::sync_dir(&self.paths.blobs(digest.algorithm()));
+        if synced.is_err() {
+            // Lest the next commit take it for durable. It is empty; should it stay all the same, the next start syncs it.
+            drop(fs::remove_dir(&shard));
+        }
+        synced
     }
 
     /// The moment of truth. When it cannot be made durable it is undone, so that the caller may try again.

@@ -12,7 +12,7 @@
 //! - bytes are counted before they are taken (`space`), and a cache makes room by evicting (`evict`);
 //! - locks have an order (`locks`), and none of them is held while bytes of a blob move.
 //!
-//! The price: 512 directories and, at start, one short read per blob.
+//! The price: two files per blob and, at start, one short read for each.
 
 mod blob;
 mod commit;

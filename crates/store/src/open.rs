@@ -32,7 +32,7 @@ use crate::disk::{self, Staged};
 use crate::error::{Error, Result};
 use crate::id::UploadId;
 use crate::options::Options;
-use crate::paths::{ALGORITHMS, Part, Paths, parse_digest_file, parse_upload_file};
+use crate::paths::{ALGORITHMS, Part, Paths, parse_digest_file, parse_shard, parse_upload_file};
 use crate::space::Class;
 use crate::store::Shared;
 
@@ -74,7 +74,7 @@ impl std::fmt::Display for Recovery {
 /// Locks and recovers the directory.
 pub(crate) fn open(root: &Path, options: Options) -> Result<(Arc<Shared>, Recovery)> {
     let paths = Paths::new(root);
-    fs::create_dir_all(root).map_err(|source| Error::io("create", root, source))?;
+    create_root(root, options.is_durable())?;
     let lock = lock(&paths)?;
     create_directories(&paths, options.is_durable())?;
     let shared = Arc::new(Shared::new(paths, options, lock));
@@ -82,7 +82,7 @@ pub(crate) fn open(root: &Path, options: Options) -> Result<(Arc<Shared>, Recove
     empty_tmp(&shared, &mut recovery)?;
     let mut blobs = Vec::new();
     for algorithm in ALGORITHMS {
-        for first in 0..=u8::MAX {
+        for first in list_shards(&shared.paths.blobs(algorithm), &mut recovery)? {
             recover_shard(&shared, algorithm, first, &mut blobs, &mut recovery)?;
         }
     }
@@ -98,6 +98,18 @@ pub(crate) fn open(root: &Path, options: Options) -> Result<(Arc<Shared>, Recove
     Ok((shared, recovery))
 }
 
+fn create_root(root: &Path, durable: bool) -> Result<()> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(root).map_err(|source| Error::io("create", root, source))?;
+    match root.parent() {
+        // A relative path of one part has the empty path as its parent.
+        Some(parent) if durable && !parent.as_os_str().is_empty() => disk::sync_dir(parent),
+        _ => Ok(()),
+    }
+}
+
 fn lock(paths: &Paths) -> Result<File> {
     let path = paths.lock();
     let file = disk::open_for_writing(&path, true)?;
@@ -109,19 +121,33 @@ fn lock(paths: &Paths) -> Result<File> {
 }
 
 fn create_directories(paths: &Paths, durable: bool) -> Result<()> {
-    let mut is_new = false;
-    let all = paths.directories();
-    for path in &all {
-        match fs::create_dir(path) {
-            Ok(()) => is_new = true,
+    for path in paths.directories() {
+        match fs::create_dir(&path) {
+            Ok(()) => {}
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(Error::io("create", path, source)),
+            Err(source) => return Err(Error::io("create", &path, source)),
+        }
+        // Also when it was there: whoever made it, or a shard in it, may have been cut off before syncing.
+        if durable {
+            disk::sync_dir(&path)?;
         }
     }
-    if is_new && durable {
-        all.iter().try_for_each(|path| disk::sync_dir(path))?;
+    if durable { disk::sync_dir(paths.root()) } else { Ok(()) }
+}
+
+/// The shards that exist.
+fn list_shards(dir: &Path, recovery: &mut Recovery) -> Result<Vec<u8>> {
+    let fail = |source| Error::io("read", dir, source);
+    let mut shards = Vec::new();
+    for entry in fs::read_dir(dir).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let is_dir = entry.file_type().map_err(fail)?.is_dir();
+        match parse_shard(&entry.file_name()).filter(|_| is_dir) {
+            Some(first) => shards.push(first),
+            None => recovery.foreign += 1,
+        }
     }
-    Ok(())
+    Ok(shards)
 }
 
 /// Calls `each` with every regular file in a directory. Everything else is foreign, and so is what `each` answers `None` to.
@@ -369,3 +395,6 @@ fn recover_uploads(shared: &Shared, recovery: &mut Recovery) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

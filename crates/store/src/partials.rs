@@ -327,36 +327,39 @@ fn demote_opened(shared: &Arc<Shared>, blob: &Blob, good: Bitfield) -> Result<Op
         }
         SlotState::Fresh => {}
     }
-    match move_back(shared, &slot, blob, &good) {
-        Ok(true) => {}
-        moved => {
+    let have = match move_back(shared, &slot, blob, good) {
+        Ok(Some(have)) => have,
+        unmoved => {
             shared.partials.end(&slot, &mut state);
-            return moved.map(|_| None);
+            return unmoved.map(|_| None);
         }
-    }
+    };
     // From here on the files are a download, whether they can be opened or not.
     *state = SlotState::Stored(Weak::new());
-    let live = open_files(shared, &slot, metainfo, good)?;
+    let live = open_files(shared, &slot, metainfo, have)?;
     *state = SlotState::Stored(Arc::downgrade(&live));
     slot.used.store(shared.index.next_use(), Ordering::Relaxed);
     Ok(Some(Partial::new(live)))
 }
 
-/// Moves the files of a blob into a fresh slot; false when the blob has left the store. The data's rename is the moment at which
-/// the blob becomes a download.
-fn move_back(shared: &Shared, slot: &Slot, blob: &Blob, good: &Bitfield) -> Result<bool> {
+/// Moves the files of a blob into a fresh slot and gives the pieces that are in them; `None` when the blob has left the store. The
+/// data's rename is the moment at which the blob becomes a download.
+fn move_back(shared: &Shared, slot: &Slot, blob: &Blob, mut have: Bitfield) -> Result<Option<Bitfield>> {
     let metainfo = blob.metainfo();
     let digest = metainfo.digest();
     let _stripe = shared.stripes.hold(digest);
-    let prepared = prepare_demotion(shared, metainfo, good);
+    let prepared = prepare_demotion(shared, metainfo, &have);
     if prepared.is_err() || !shared.index.take_entry(blob.entry()) {
         shared.remove_partial_records(slot);
-        return prepared.map(|()| false);
+        return prepared.map(|()| None);
     }
     match disk::rename(blob.path(), &shared.paths.partial(digest, Part::Data)) {
         Ok(()) => {}
-        // Even the file is gone: the download begins with nothing.
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            // What was read just now had lost its name: the new file begins with nothing, whatever the claims say.
+            have = Bitfield::empty(have.len());
+            disk::remove_leftover(&shared.paths.partial(digest, Part::Have));
+        }
         Err(error) => {
             shared.index.put_back(blob.entry().clone());
             shared.remove_partial_records(slot);
@@ -368,7 +371,7 @@ fn move_back(shared: &Shared, slot: &Slot, blob: &Blob, good: &Bitfield) -> Resu
     slot.size.store(metainfo.size(), Ordering::Relaxed);
     disk::remove_leftover(&shared.paths.blob(digest, Part::Metainfo));
     passed(Step::LeftoversRemoved);
-    Ok(true)
+    Ok(Some(have))
 }
 
 fn prepare_demotion(shared: &Shared, metainfo: &Metainfo, good: &Bitfield) -> Result<()> {

@@ -91,9 +91,14 @@ impl Paths {
         self.partials(digest.algorithm()).join(file_name(digest, part))
     }
 
-    /// The directory of one first byte.
+    /// The directory that holds an algorithm's shards.
+    pub(crate) fn blobs(&self, algorithm: Algorithm) -> PathBuf {
+        self.root.join("blobs").join(algorithm.as_str())
+    }
+
+    /// The directory of one first byte. It is made when the first blob needs it.
     pub(crate) fn shard(&self, algorithm: Algorithm, first: u8) -> PathBuf {
-        self.root.join("blobs").join(algorithm.as_str()).join(format!("{first:02x}"))
+        self.blobs(algorithm).join(format!("{first:02x}"))
     }
 
     pub(crate) fn shard_of(&self, digest: &Digest) -> PathBuf {
@@ -104,15 +109,11 @@ impl Paths {
         self.shard_of(digest).join(file_name(digest, part))
     }
 
-    /// Every directory, parents first.
+    /// Every directory below the root but the shards, parents first.
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
-        let blobs = self.root.join("blobs");
-        let mut all =
-            vec![self.root.clone(), self.tmp(), self.uploads(), self.root.join("partials"), blobs.clone()];
+        let mut all = vec![self.tmp(), self.uploads(), self.root.join("partials"), self.root.join("blobs")];
         for algorithm in ALGORITHMS {
-            all.push(self.partials(algorithm));
-            all.push(blobs.join(algorithm.as_str()));
-            all.extend((0..=u8::MAX).map(|first| self.shard(algorithm, first)));
+            all.extend([self.partials(algorithm), self.blobs(algorithm)]);
         }
         all
     }
@@ -120,6 +121,13 @@ impl Paths {
 
 fn file_name(digest: &Digest, part: Part) -> String {
     format!("{}.{}", digest.to_hex(), part.extension())
+}
+
+/// Reads the name of a shard; `None` when it is foreign.
+pub(crate) fn parse_shard(name: &OsStr) -> Option<u8> {
+    let text = name.to_str().filter(|text| text.len() == 2 && text.to_lowercase() == **text)?;
+    // from_str_radix also reads a sign.
+    text.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u8::from_str_radix(text, 16).ok())?
 }
 
 /// Reads a name in a directory of `algorithm`; `None` when it is foreign.
@@ -164,6 +172,17 @@ mod tests {
             assert_eq!(parse_digest_file(Algorithm::Sha256, OsStr::new(name)), None, "{name}");
         }
         assert_eq!(parse_digest_file(Algorithm::Sha512, OsStr::new(&format!("{hex}.data"))), None);
+    }
+
+    #[test]
+    fn shards_read_back_and_foreign_names_do_not() {
+        for first in 0..=u8::MAX {
+            let path = Paths::new(Path::new("/s")).shard(Algorithm::Sha256, first);
+            assert_eq!(parse_shard(path.file_name().unwrap()), Some(first));
+        }
+        for name in ["", "a", "AB", "+1", "-0", "abc", "g0", "é"] {
+            assert_eq!(parse_shard(OsStr::new(name)), None, "{name}");
+        }
     }
 
     #[test]

@@ -200,6 +200,13 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Store").field(&self.shared.paths.root()).finish()

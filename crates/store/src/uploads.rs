@@ -114,6 +114,11 @@ impl Uploads {
         table.warm.retain(|warm| warm != id);
     }
 
+    #[cfg(test)]
+    pub(crate) fn ids(&self) -> Vec<UploadId> {
+        hold(&self.table).slots.keys().copied().collect()
+    }
+
     fn not_held(&self) -> Vec<UploadId> {
         let table = hold(&self.table);
         table.slots.iter().filter(|(_, slot)| !slot.is_held).map(|(id, _)| *id).collect()
