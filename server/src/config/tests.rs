@@ -80,3 +80,12 @@ fn port_zero_never_clashes_and_hosts_are_names_or_addresses() {
         assert!(!is_host(bad), "{bad}");
     }
 }
+
+#[test]
+fn the_page_for_operators_shows_the_defaults() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations/server.md"))
+        .unwrap();
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (shown, _) = rest.split_once("```").unwrap();
+    assert_eq!(render(&read(shown).unwrap()), render(&Config::default()));
+}

@@ -53,26 +53,78 @@ async fn push_half(registry: &Registry, content: &[u8]) -> tokio::task::JoinHand
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kills_between_many_pushes_lose_nothing_acknowledged() {
+async fn kills_in_the_middle_of_many_pushes_lose_nothing_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    let mut acknowledged: Vec<(u64, Vec<u8>)> = Vec::new();
-    for round in 0..4_u64 {
+    let mut acknowledged = Vec::new();
+    for round in 0..4 {
         let server = Server::start(dir.path());
-        let registry = Registry::at(server.ready.registry, "team/app");
-        for (number, layer) in &acknowledged {
-            registry.assert_image(&format!("v{number}"), layer).await;
-        }
-        for number in 0..3 {
-            let number = round * 10 + number;
-            let layer = content(100 + number, 150_000);
-            registry.push_image(&format!("v{number}"), &layer).await;
-            acknowledged.push((number, layer));
-        }
-        server.kill();
+        assert_all(&server, &acknowledged).await;
+        acknowledged.extend(push_until_killed(server, round).await);
     }
     let server = Server::start(dir.path());
+    assert!(acknowledged.len() >= 8, "each round has at least two");
+    assert_all(&server, &acknowledged).await;
+}
+
+fn layer(number: u64) -> Vec<u8> {
+    content(100 + number, 150_000)
+}
+
+/// Pushes from several clients at once, kills the server at some moment after the second acknowledgement, and returns the numbers
+/// of the images that were acknowledged.
+async fn push_until_killed(server: Server, round: u64) -> Vec<u64> {
     let registry = Registry::at(server.ready.registry, "team/app");
-    for (number, layer) in &acknowledged {
-        registry.assert_image(&format!("v{number}"), layer).await;
+    let (done, mut acknowledged) = tokio::sync::mpsc::channel(1000);
+    let pushers: Vec<_> = (0..3)
+        .map(|pusher| {
+            let (registry, done) = (registry.clone(), done.clone());
+            tokio::spawn(async move {
+                for number in (0..1000).map(|count| round * 10_000 + pusher * 1000 + count) {
+                    registry.push_image(&format!("v{number}"), &layer(number)).await;
+                    done.send(number).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    drop(done);
+    let mut numbers = vec![acknowledged.recv().await.unwrap(), acknowledged.recv().await.unwrap()];
+    // Not to wait for anything: the moment of the kill is meant to fall anywhere in a push.
+    tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(0..150))).await;
+    server.kill();
+    for pusher in pushers {
+        assert!(pusher.await.is_err(), "a push to a dead server fails");
     }
+    while let Some(number) = acknowledged.recv().await {
+        numbers.push(number);
+    }
+    numbers
+}
+
+/// Every acknowledged image is whole, and so is every image that can be seen at all.
+async fn assert_all(server: &Server, acknowledged: &[u64]) {
+    let registry = Registry::at(server.ready.registry, "team/app");
+    let (_, list) = registry.get("/tags/list").await;
+    let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
+    let tags: Vec<_> =
+        list["tags"].as_array().into_iter().flatten().map(|tag| tag.as_str().unwrap()).collect();
+    for number in acknowledged {
+        assert!(tags.contains(&format!("v{number}").as_str()), "v{number} was acknowledged");
+    }
+    for tag in tags {
+        registry.assert_image(tag, &layer(tag[1..].parse().unwrap())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_does_not_wait_for_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let registry = Registry::at(server.ready.registry, "team/app");
+    let _open = push_half(&registry, &content(5, 700_000)).await;
+    let start = std::time::Instant::now();
+    server.signal();
+    server.until_unready().await;
+    server.signal();
+    assert!(server.wait(), "ends well, only sooner");
+    assert!(start.elapsed() < shoal_http::Limits::default().drain_timeout);
 }

@@ -63,10 +63,30 @@ impl Server {
     }
 
     /// SIGTERM; returns whether the server ended well.
-    pub(crate) fn terminate(mut self) -> bool {
+    pub(crate) fn terminate(self) -> bool {
+        self.signal();
+        self.wait()
+    }
+
+    /// SIGTERM.
+    pub(crate) fn signal(&self) {
         let sent = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits for the end; returns whether it was a good one.
+    pub(crate) fn wait(mut self) -> bool {
         until(|| self.child.try_wait().unwrap()).success()
+    }
+
+    /// Waits until the server says that it is stopping.
+    pub(crate) async fn until_unready(&self) {
+        let http = shoal_http::Client::default();
+        let url = format!("http://{}/readyz", self.ready.admin);
+        let start = Instant::now();
+        while http.get_bytes(&url, 1024, PATIENCE).await.is_ok() {
+            assert!(start.elapsed() < PATIENCE, "the server did not stop in time");
+        }
     }
 }
 
