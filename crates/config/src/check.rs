@@ -81,7 +81,12 @@ fn describe(fault: &Fault, path: &[String]) -> ConfigError {
         FaultKind::Missing { field } => {
             origin.error(path, "this key is required", Some(format!("add `{field}: …`")))
         }
-        FaultKind::Invalid { problem } => origin.error(path, problem, fault.remedy.map(str::to_owned)),
+        FaultKind::Invalid { problem } => {
+            // The standard library's sentence does not say how an address is written.
+            let address =
+                problem.contains("socket address").then_some("write it as 127.0.0.1:16000 or [::1]:16000");
+            origin.error(path, problem, fault.remedy.or(address).map(str::to_owned))
+        }
     }
 }
 

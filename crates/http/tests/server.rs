@@ -347,3 +347,43 @@ async fn a_producer_learns_that_the_client_went_away() {
     drop(stream);
     tokio::time::timeout(PATIENCE, sender.closed()).await.expect("the producer never learns");
 }
+
+#[test]
+fn a_listener_outlives_the_lack_of_file_descriptors() {
+    // The limit holds for a whole process, so the test runs again in one of its own.
+    let script = "ulimit -n 64 && exec \"$0\" --exact with_few_descriptors --ignored";
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("sh").arg("-c").arg(script).arg(program).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "run by a_listener_outlives_the_lack_of_file_descriptors"]
+async fn with_few_descriptors() {
+    let metrics = shoal_telemetry::HttpMetrics::default().listener("test");
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_metrics(metrics.clone());
+    let addr = listener.local_addr();
+    let paths = Arc::new(Paths { entered: Semaphore::new(0), gate: Semaphore::new(0) });
+    let shutdown = Shutdown::new();
+    let server = Server {
+        addr,
+        paths: paths.clone(),
+        shutdown: shutdown.clone(),
+        task: tokio::spawn(listener.serve(paths, Limits::default(), shutdown)),
+    };
+    let mut held = Vec::new();
+    while let Ok(stream) = TcpStream::connect(addr).await {
+        held.push(stream);
+    }
+    // The last descriptor went to a client, so the listener cannot take what waits for it.
+    let waits = async {
+        while metrics.accept_errors.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waits).await.expect("no accept failed");
+    drop(held);
+    let answer = server.exchange(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.ends_with("ok"), "{answer}");
+}

@@ -104,12 +104,18 @@ async fn an_unknown_blob_is_404_without_delay() {
 
 #[tokio::test]
 async fn without_a_tracker_an_unknown_blob_is_404_within_the_bound() {
-    let (mut cluster, blob, cached) = cached().await;
+    let blob = content(1000, 1);
+    let cached = path(&Digest::sha256(&blob));
+    let impatient = Wish {
+        cached: vec![blob.clone()],
+        config: Some(|config| config.registry.first_byte_timeout = shoal_config::Duration::secs(2)),
+    };
+    let mut cluster = Cluster::start_with(impatient).await;
     cluster.stop_server().await;
     let started = Instant::now();
     let answer = cluster.get(&path(&Digest::sha256(b"nobody can know this"))).await;
     assert_eq!((answer.status, answer.error_code().as_str()), (404, "BLOB_UNKNOWN"));
-    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     assert!(cluster.get(&cached).await.body == blob);
 }
 
@@ -181,4 +187,28 @@ fn damage(directory: &std::path::Path, size: u64) -> usize {
         }
     }
     count
+}
+
+#[tokio::test]
+async fn little_is_sent_to_a_client_that_reads_its_share_and_hangs_up() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let blob = content(32 << 20, 5);
+    let cluster = Cluster::start_with(Wish { cached: vec![blob.clone()], ..Wish::default() }).await;
+    let share = 1 << 20;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    // What the kernel takes in for the client is not the agent's doing.
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let mut stream = socket.connect(cluster.agent.registry).await.unwrap();
+    let request =
+        format!("GET {} HTTP/1.1\r\nhost: x\r\nrange: bytes=0-\r\n\r\n", path(&Digest::sha256(&blob)));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut received = vec![0; share];
+    stream.read_exact(&mut received).await.unwrap();
+    // The agent writes as much as it can before it learns that the client is gone.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(stream);
+    let metrics = String::from_utf8(cluster.admin("/metrics").await.body.to_vec()).unwrap();
+    let sent = metrics.lines().find_map(|line| line.strip_prefix("shoal_mirror_sent_bytes_total ")).unwrap();
+    let ahead = sent.parse::<usize>().unwrap() - share;
+    assert!(ahead <= 640 * 1024, "{ahead} bytes were written ahead");
 }
