@@ -34,8 +34,9 @@ impl Podman {
 
     /// Runs the image's command to its end and returns what it printed.
     pub fn run_image(&self, image: &str) -> Result<String> {
-        // Few open files: podman asks for 1048576 by default, which a machine need not allow.
-        self.run(&["run", "--rm", "--network=none", "--ulimit=nofile=1024:1024", image])
+        // Modest limits: podman asks for more open files and processes than a machine may allow.
+        let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
+        self.run(&[&["run", "--rm", "--network=none"], &limits[..], &[image]].concat())
     }
 
     /// `podman WORDS`, which must succeed; returns its standard output.
@@ -50,6 +51,9 @@ impl Podman {
             .arg(at("run"))
             .arg("--tmpdir")
             .arg(at("tmp"))
+            // runc, because Debian 12's crun refuses machines with both versions of cgroups.
+            .arg("--runtime")
+            .arg(tool::find("runc", "runc")?)
             .args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none"])
             .args(words);
         fs::write(at("auth.json"), "{}")?;

@@ -4,14 +4,22 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
+use shoal_e2e::programs::BIN_DIR_VARIABLE;
+
 use crate::terminal::complain;
 use crate::workspace;
 
 /// Packages with a program that ships.
 const PROGRAMS: [&str; 3] = ["shoal-server", "shoal-agent", "shoalctl"];
 
-/// Builds the release programs and returns the directory they are in.
+/// Builds the release programs and returns the directory they are in. Programs that the environment names are taken as they are,
+/// which is how two builds are compared.
 pub(crate) fn release_programs() -> Result<PathBuf> {
+    if std::env::var_os(BIN_DIR_VARIABLE).is_some() {
+        let directory = shoal_e2e::programs::bin_dir()?;
+        complain(format_args!("{BIN_DIR_VARIABLE} is set: using the programs in {}", directory.display()));
+        return Ok(directory);
+    }
     complain("building the release programs …");
     let metadata = workspace::metadata()?;
     let mut command = workspace::cargo();

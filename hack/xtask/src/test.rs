@@ -102,7 +102,7 @@ fn chosen(tier: Tier, choices: &[Choice]) -> bool {
 
 fn conclude(reports: &[Report], strict: bool) -> Result<()> {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(["tier", "passed", "failed", "skipped", "seconds", ""]);
     let mut total = Counts::default();
     for report in reports {

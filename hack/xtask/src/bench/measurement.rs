@@ -37,7 +37,7 @@ pub(super) fn print_json(measurements: &[Measurement]) {
 /// All measurements for people.
 pub(super) fn print_table(measurements: &[Measurement]) {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(["", "value", "unit", "bar", ""]);
     for measurement in measurements {
         table.add_row([

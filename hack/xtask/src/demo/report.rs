@@ -47,7 +47,7 @@ impl Report {
 
     pub(super) fn print_table(&self) {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(presets::UTF8_BORDERS_ONLY);
         table.set_header(["", "time", "first byte", "received", "from peers", "from origin", "digests"]);
         for agent in &self.agents {
             let sources = agent.from_peers + agent.from_origin;

@@ -25,7 +25,6 @@ const TOOLS: &[Tool] = &[
     Tool { program: "ctr", package: "containerd", tiers: &[Tier::E2e] },
     Tool { program: "runc", package: "runc", tiers: &[Tier::E2e] },
     Tool { program: "podman", package: "podman", tiers: &[Tier::E2e] },
-    Tool { program: "crun", package: "crun", tiers: &[Tier::E2e] },
     Tool { program: "skopeo", package: "skopeo", tiers: &[Tier::E2e] },
     Tool { program: "buildah", package: "buildah", tiers: &[Tier::E2e] },
     Tool { program: "busybox", package: "busybox-static", tiers: &[Tier::E2e] },
