@@ -16,6 +16,7 @@ use shoal_e2e::{Cluster, Metrics, PullReport, Puller};
 use shoal_test_images::spec::RootFs;
 use shoal_test_images::{Image, ImageSpec, Layout, busybox};
 
+use crate::interrupt::Interrupts;
 use crate::terminal::complain;
 use crate::{build, options};
 use progress::Progress;
@@ -60,15 +61,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let bin_dir = build::release_programs()?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(async {
-        tokio::select! {
-            result = demonstrate(arguments, &bin_dir) => result,
-            // Dropping the demonstration stops the programs and removes their directory.
-            interrupt = tokio::signal::ctrl_c() => interrupt.context("interrupted"),
+        let mut interrupts = Interrupts::catch()?;
+        let cluster = interrupts.guard(demonstrate(arguments, &bin_dir)).await?;
+        if arguments.keep {
+            by_hand::explain(&cluster, NAMESPACE, REPOSITORY, TAG)?;
+            interrupts.wait().await;
         }
+        Ok(())
     })
 }
 
-async fn demonstrate(arguments: &Arguments, bin_dir: &Path) -> Result<()> {
+/// Everything up to the report. The programs run as long as the returned cluster is there.
+async fn demonstrate(arguments: &Arguments, bin_dir: &Path) -> Result<Cluster> {
     complain(format_args!("starting a server and {} agents …", arguments.agents));
     let cluster = Cluster::start_from(bin_dir, usize::from(arguments.agents))?;
     let (layout, image) = make_image(arguments, &cluster.directory().join("image"))?;
@@ -82,11 +86,7 @@ async fn demonstrate(arguments: &Arguments, bin_dir: &Path) -> Result<()> {
         Output::Json => report.print_json(),
     }
     ensure!(report.wrong() == 0, "{} blobs did not arrive with their digest", report.wrong());
-    if arguments.keep {
-        by_hand::explain(&cluster, NAMESPACE, REPOSITORY, TAG)?;
-        std::future::pending::<()>().await;
-    }
-    Ok(())
+    Ok(cluster)
 }
 
 fn make_image(arguments: &Arguments, directory: &Path) -> Result<(Layout, Image)> {

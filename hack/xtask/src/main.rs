@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod demo;
 mod images;
+mod interrupt;
 mod options;
 mod terminal;
 mod test;

@@ -15,12 +15,14 @@ use super::netns::Network;
 use super::noise::percentile;
 use super::plot::{self, Curve};
 use super::run::{self, Outcome, Plan};
+use crate::interrupt::Interrupts;
 use crate::terminal::complain;
 use crate::{build, options};
 
 /// Above this lateness of a sleeper (99th percentile) the machine was too busy for the run to count.
 const LATENESS_MS_MAX: f64 = 25.0;
-const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
+const MIB: f64 = 1024.0 * 1024.0;
+const GIB: f64 = 1024.0 * MIB;
 
 /// Options of `cargo xtask bench swarm`.
 #[derive(clap::Args)]
@@ -64,15 +66,8 @@ struct Series {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let bin_dir = build::release_programs()?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let series = runtime.block_on(async {
-        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            series = measure(arguments, &bin_dir) => series,
-            // Dropping the measurement stops the programs and removes the namespaces.
-            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
-            _ = terminated.recv() => anyhow::bail!("terminated"),
-        }
-    })?;
+    let work = async { Interrupts::catch()?.guard(measure(arguments, &bin_dir)).await };
+    let series = runtime.block_on(work)?;
     let measurements: Vec<Measurement> =
         series.iter().flat_map(|series| series.measurements(arguments.size)).collect();
     match arguments.output {
@@ -81,7 +76,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if let Some(file) = &arguments.plot {
         let curves: Vec<Curve> = series.iter().flat_map(Series::curves).collect();
-        let title = format!("{} bytes over {} Mbit/s links", arguments.size, arguments.rate / 1_000_000);
+        let (size, rate) = (as_f64(arguments.size) / MIB, arguments.rate / 1_000_000);
+        let title = format!("a blob of {size:.0} MiB over links of {rate} Mbit/s");
         fs::write(file, plot::draw(&title, &curves))
             .with_context(|| format!("cannot write {}", file.display()))?;
         complain(format_args!("the curves are in {}", file.display()));
