@@ -165,3 +165,23 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_space_and_not_just_io() {
+        let of = |errno: nix::errno::Errno| Error::io("write", Path::new("/f"), errno.into());
+        assert_eq!(of(nix::errno::Errno::ENOSPC).kind(), ErrorKind::NoSpace);
+        assert_eq!(of(nix::errno::Errno::EDQUOT).kind(), ErrorKind::NoSpace);
+        assert_eq!(of(nix::errno::Errno::EROFS).kind(), ErrorKind::Io);
+        assert!(of(nix::errno::Errno::EROFS).to_string().starts_with("cannot write /f: Read-only"));
+    }
+
+    #[test]
+    fn an_error_is_small_enough_to_be_returned_everywhere() {
+        // Clippy's limit for the error half of a result.
+        assert!(size_of::<Error>() < 128, "{}", size_of::<Error>());
+    }
+}

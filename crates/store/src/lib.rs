@@ -7,7 +7,7 @@
 //!
 //! The rules that the rooms keep:
 //! - a complete blob is a data file plus a metainfo file whose size agrees; each change on the disk has one rename or unlink as the
-//!   moment from which it holds (`commit`, `partials`, `evict`), and `open` brings every other state into order;
+//!   moment from which it holds (`commit`, `demote`, `evict`), and `open` brings every other state into order;
 //! - what is complete, used and pinned is known in memory (`index`); the disk is read at start only;
 //! - bytes are counted before they are taken (`space`), and a cache makes room by evicting (`evict`);
 //! - locks have an order (`locks`), and none of them is held while bytes of a blob move.
@@ -16,6 +16,7 @@
 
 mod blob;
 mod commit;
+mod demote;
 mod disk;
 mod error;
 mod evict;

@@ -17,24 +17,29 @@
 //! directory that cannot be read is, because taking its blobs for lost would be worse.
 
 use std::collections::HashMap;
-use std::fs::{self, DirEntry, File, Metadata, TryLockError};
-use std::io::{self, Read};
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use shoal_oci::{Algorithm, Digest};
-use shoal_swarm_types::{Bitfield, Metainfo, MetainfoHead};
 
-use crate::blob::{derive_metainfo, read_metainfo};
-use crate::disk::{self, Staged};
+use crate::blob::read_metainfo;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::id::UploadId;
 use crate::options::Options;
-use crate::paths::{ALGORITHMS, Part, Paths, parse_digest_file, parse_shard, parse_upload_file};
+use crate::paths::{ALGORITHMS, Part, Paths, parse_upload_file};
 use crate::space::Class;
 use crate::store::Shared;
+
+use self::listing::{for_each_file, list};
+
+mod blobs;
+mod listing;
+#[cfg(test)]
+mod tests;
 
 /// What was found when the store was opened, for the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,13 +85,7 @@ pub(crate) fn open(root: &Path, options: Options) -> Result<(Arc<Shared>, Recove
     let shared = Arc::new(Shared::new(paths, options, lock));
     let mut recovery = Recovery::default();
     empty_tmp(&shared, &mut recovery)?;
-    let mut blobs = Vec::new();
-    for algorithm in ALGORITHMS {
-        for first in list_shards(&shared.paths.blobs(algorithm), &mut recovery)? {
-            recover_shard(&shared, algorithm, first, &mut blobs, &mut recovery)?;
-        }
-    }
-    index_blobs(&shared, blobs, &mut recovery);
+    blobs::recover(&shared, &mut recovery)?;
     for algorithm in ALGORITHMS {
         recover_partials(&shared, algorithm, &mut recovery)?;
     }
@@ -135,43 +134,6 @@ fn create_directories(paths: &Paths, durable: bool) -> Result<()> {
     if durable { disk::sync_dir(paths.root()) } else { Ok(()) }
 }
 
-/// The shards that exist.
-fn list_shards(dir: &Path, recovery: &mut Recovery) -> Result<Vec<u8>> {
-    let fail = |source| Error::io("read", dir, source);
-    let mut shards = Vec::new();
-    for entry in fs::read_dir(dir).map_err(fail)? {
-        let entry = entry.map_err(fail)?;
-        let is_dir = entry.file_type().map_err(fail)?.is_dir();
-        match parse_shard(&entry.file_name()).filter(|_| is_dir) {
-            Some(first) => shards.push(first),
-            None => recovery.foreign += 1,
-        }
-    }
-    Ok(shards)
-}
-
-/// Calls `each` with every regular file in a directory. Everything else is foreign, and so is what `each` answers `None` to.
-fn for_each_file(
-    dir: &Path,
-    recovery: &mut Recovery,
-    mut each: impl FnMut(&DirEntry, Metadata) -> Option<()>,
-) -> Result<()> {
-    let fail = |source| Error::io("read", dir, source);
-    for entry in fs::read_dir(dir).map_err(fail)? {
-        let entry = entry.map_err(fail)?;
-        // Does not follow symbolic links.
-        let metadata = match entry.metadata() {
-            Ok(metadata) => metadata,
-            Err(source) if source.kind() == io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(fail(source)),
-        };
-        if !metadata.is_file() || each(&entry, metadata).is_none() {
-            recovery.foreign += 1;
-        }
-    }
-    Ok(())
-}
-
 fn empty_tmp(shared: &Shared, recovery: &mut Recovery) -> Result<()> {
     let mut stray = Vec::new();
     for_each_file(&shared.paths.tmp(), recovery, |entry, _| {
@@ -188,163 +150,6 @@ fn remove(path: &Path, recovery: &mut Recovery) {
         Ok(true) => recovery.removed += 1,
         Ok(false) => {}
         Err(error) => tracing::warn!(%error, "a stray file stays on the disk"),
-    }
-}
-
-/// The files found under one digest.
-#[derive(Default)]
-struct Parts {
-    data: Option<Metadata>,
-    have: Option<Metadata>,
-    metainfo: Option<Metadata>,
-}
-
-impl Parts {
-    fn of(&mut self, part: Part) -> &mut Option<Metadata> {
-        match part {
-            Part::Data => &mut self.data,
-            Part::Have => &mut self.have,
-            Part::Metainfo => &mut self.metainfo,
-        }
-    }
-}
-
-fn list(
-    dir: &Path,
-    algorithm: Algorithm,
-    belongs: impl Fn(&Digest) -> bool,
-    recovery: &mut Recovery,
-) -> Result<HashMap<Digest, Parts>> {
-    let mut found: HashMap<Digest, Parts> = HashMap::new();
-    for_each_file(dir, recovery, |entry, metadata| {
-        let (digest, part) =
-            parse_digest_file(algorithm, &entry.file_name()).filter(|(digest, _)| belongs(digest))?;
-        *found.entry(digest).or_default().of(part) = Some(metadata);
-        Some(())
-    })?;
-    Ok(found)
-}
-
-/// A complete blob that was found, with the time of its last use.
-struct FoundBlob {
-    used: SystemTime,
-    digest: Digest,
-    size: u64,
-}
-
-fn recover_shard(
-    shared: &Shared,
-    algorithm: Algorithm,
-    first: u8,
-    blobs: &mut Vec<FoundBlob>,
-    recovery: &mut Recovery,
-) -> Result<()> {
-    let dir = shared.paths.shard(algorithm, first);
-    let found = list(&dir, algorithm, |digest| digest.as_bytes().first() == Some(&first), recovery)?;
-    for (digest, parts) in found {
-        if parts.have.is_some() {
-            remove(&shared.paths.blob(&digest, Part::Have), recovery);
-        }
-        match recover_blob(shared, &digest, &parts, recovery) {
-            Ok(Some(blob)) => blobs.push(blob),
-            Ok(None) => {}
-            // What cannot be read now may be readable at the next start: it is neither served nor removed.
-            Err(error) => tracing::error!(%digest, %error, "a blob is left out"),
-        }
-    }
-    Ok(())
-}
-
-fn recover_blob(
-    shared: &Shared,
-    digest: &Digest,
-    parts: &Parts,
-    recovery: &mut Recovery,
-) -> Result<Option<FoundBlob>> {
-    let metainfo_path = shared.paths.blob(digest, Part::Metainfo);
-    let Some(data) = &parts.data else {
-        remove(&metainfo_path, recovery);
-        return Ok(None);
-    };
-    let head = match &parts.metainfo {
-        Some(file) => {
-            read_head(&metainfo_path)?.filter(|head| head.digest == *digest && head.encoded_len == file.len())
-        }
-        None => None,
-    };
-    if head.is_none_or(|head| head.layout.size != data.len()) {
-        return repair(shared, digest, data.len(), recovery);
-    }
-    let used =
-        parts.metainfo.as_ref().and_then(|file| file.modified().ok()).unwrap_or(SystemTime::UNIX_EPOCH);
-    Ok(Some(FoundBlob { used, digest: *digest, size: data.len() }))
-}
-
-/// The size that a metainfo states, without reading its piece digests: they are checked when the blob is opened.
-fn read_head(path: &Path) -> Result<Option<MetainfoHead>> {
-    let mut head = Vec::with_capacity(MetainfoHead::LEN_MAX);
-    let read =
-        File::open(path).and_then(|file| file.take(MetainfoHead::LEN_MAX as u64).read_to_end(&mut head));
-    read.map_err(|source| Error::io("read", path, source))?;
-    Ok(MetainfoHead::decode(&head).ok())
-}
-
-/// Decides about data that has no metainfo, a damaged one, or one that states another size. The bytes have the first word: when they
-/// have the digest, the metainfo is made again. Otherwise a sound metainfo can still tell the good pieces from the bad ones.
-fn repair(shared: &Shared, digest: &Digest, size: u64, recovery: &mut Recovery) -> Result<Option<FoundBlob>> {
-    let data = shared.paths.blob(digest, Part::Data);
-    let metainfo_path = shared.paths.blob(digest, Part::Metainfo);
-    if let Some(metainfo) = derive_metainfo(&data, digest)? {
-        restore(shared, &metainfo)?;
-        recovery.rederived += 1;
-        return Ok(Some(FoundBlob { used: SystemTime::UNIX_EPOCH, digest: *digest, size }));
-    }
-    match read_metainfo(&metainfo_path)?.filter(|metainfo| metainfo.digest() == digest) {
-        Some(metainfo) => {
-            tracing::warn!(%digest, size, "a blob's data has the wrong size; it becomes a download");
-            demote(shared, &metainfo)?;
-            recovery.demoted += 1;
-        }
-        None => {
-            tracing::warn!(%digest, "a file does not have the digest that it is named by, and is removed");
-            remove(&data, recovery);
-            remove(&metainfo_path, recovery);
-        }
-    }
-    Ok(None)
-}
-
-/// Writes the metainfo of a blob whose bytes have just been checked.
-fn restore(shared: &Shared, metainfo: &Metainfo) -> Result<()> {
-    let digest = metainfo.digest();
-    let durable = shared.options.is_durable();
-    if durable {
-        // The commit may have been cut off before it came to this.
-        let data = shared.paths.blob(digest, Part::Data);
-        shared.sync_content(&disk::open_for_writing(&data, false)?, &data)?;
-    }
-    let staged = Staged::write(&shared.paths, &metainfo.encode(), durable)?;
-    staged.rename(&shared.paths.blob(digest, Part::Metainfo))?;
-    if durable { disk::sync_dir(&shared.paths.shard_of(digest)) } else { Ok(()) }
-}
-
-/// Moves a blob to the downloads, claiming every piece: resuming verifies them.
-fn demote(shared: &Shared, metainfo: &Metainfo) -> Result<()> {
-    let digest = metainfo.digest();
-    shared.describe_partial(metainfo, &Bitfield::full(metainfo.layout().piece_count()))?;
-    disk::rename(&shared.paths.blob(digest, Part::Data), &shared.paths.partial(digest, Part::Data))?;
-    disk::remove_leftover(&shared.paths.blob(digest, Part::Metainfo));
-    Ok(())
-}
-
-/// Enters the blobs in the order of their last use.
-fn index_blobs(shared: &Shared, mut blobs: Vec<FoundBlob>, recovery: &mut Recovery) {
-    blobs.sort_unstable_by_key(|blob| (blob.used, blob.digest));
-    for FoundBlob { digest, size, .. } in blobs {
-        shared.index.insert(digest, size);
-        shared.space.found(Class::Blob, size);
-        recovery.blobs += 1;
-        recovery.bytes += size;
     }
 }
 
@@ -395,6 +200,3 @@ fn recover_uploads(shared: &Shared, recovery: &mut Recovery) -> Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use shoal_oci::Digest;
 use shoal_swarm_types::{Bitfield, Metainfo};
 
-use crate::blob::{self, Blob};
+use crate::blob;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::evict::{Candidate, Kind};
@@ -21,9 +21,6 @@ use crate::piece;
 use crate::space::{Class, Space};
 use crate::steps::{Step, passed};
 use crate::store::Shared;
-
-/// How often [`demote`] starts again when the blob is removed and comes back while it looks.
-const DEMOTE_TRIES: usize = 3;
 
 /// The place of one digest. Its lock orders creation, resumption and the end of the download.
 pub(crate) struct Slot {
@@ -72,6 +69,16 @@ impl Slot {
         space.settle(before.min(len));
     }
 
+    /// Notes what the files will count for.
+    pub(crate) fn set_size(&self, size: u64) {
+        self.size.store(size, Ordering::Relaxed);
+    }
+
+    /// Notes that somebody opens the download now.
+    pub(crate) fn note_use(&self, number: u64) {
+        self.used.store(number, Ordering::Relaxed);
+    }
+
     fn candidate(&self) -> Candidate {
         let used = self.used.load(Ordering::Relaxed);
         Candidate { kind: Kind::Partial, used, digest: self.digest, size: self.size() }
@@ -93,7 +100,7 @@ impl Partials {
         hold(&self.slots).get(digest).cloned()
     }
 
-    fn get_or_insert(&self, digest: &Digest) -> Arc<Slot> {
+    pub(crate) fn get_or_insert(&self, digest: &Digest) -> Arc<Slot> {
         let mut slots = hold(&self.slots);
         slots.entry(*digest).or_insert_with(|| Slot::new(*digest, 0, SlotState::Fresh)).clone()
     }
@@ -196,7 +203,7 @@ pub(crate) fn open(shared: &Arc<Shared>, metainfo: &Metainfo) -> Result<Partial>
                 },
             },
         };
-        slot.used.store(shared.index.next_use(), Ordering::Relaxed);
+        slot.note_use(shared.index.next_use());
         *state = SlotState::Stored(Arc::downgrade(&live));
         return Ok(Partial::new(live));
     }
@@ -227,7 +234,7 @@ pub(crate) fn resume(shared: &Arc<Shared>, digest: &Digest) -> Result<Partial> {
 /// Makes the files of a new download.
 fn begin(shared: &Arc<Shared>, slot: &Arc<Slot>, metainfo: &Metainfo) -> Result<Arc<Live>> {
     shared.reserve(Class::Partial, metainfo.size())?;
-    slot.size.store(metainfo.size(), Ordering::Relaxed);
+    slot.set_size(metainfo.size());
     slot.promise(&shared.space, metainfo.size());
     let have = Bitfield::empty(metainfo.layout().piece_count());
     let live =
@@ -278,7 +285,7 @@ fn read_claims(shared: &Shared, metainfo: &Metainfo) -> Result<Bitfield> {
 }
 
 /// Opens the files for writing, the data file at its full size.
-fn open_files(
+pub(crate) fn open_files(
     shared: &Arc<Shared>,
     slot: &Arc<Slot>,
     metainfo: &Metainfo,
@@ -290,95 +297,4 @@ fn open_files(
     let data = disk::open_for_writing(&path, true)?;
     data.set_len(metainfo.size()).map_err(|source| Error::io("set the size of", &path, source))?;
     Ok(Arc::new(Live::new(shared, slot, metainfo.clone(), data, claims, have)))
-}
-
-/// Turns a complete blob into a download of what is bad in it.
-pub(crate) fn demote(shared: &Arc<Shared>, digest: &Digest) -> Result<Partial> {
-    for _ in 0..DEMOTE_TRIES {
-        let blob = match blob::open(shared, digest) {
-            Ok(blob) => blob,
-            // Somebody else who met the same bad piece may have been faster.
-            Err(Error::BlobNotFound(_)) => {
-                return resume(shared, digest).map_err(|_| Error::BlobNotFound(*digest));
-            }
-            Err(error) => return Err(error),
-        };
-        let all = Bitfield::full(blob.metainfo().layout().piece_count());
-        let good = piece::verified(blob.file(), blob.path(), blob.metainfo(), &all)?;
-        if let Some(partial) = demote_opened(shared, &blob, good)? {
-            return Ok(partial);
-        }
-    }
-    Err(Error::BlobNotFound(*digest))
-}
-
-/// The part of [`demote`] that changes the disk; `None` when the blob is no longer the one that was looked at.
-fn demote_opened(shared: &Arc<Shared>, blob: &Blob, good: Bitfield) -> Result<Option<Partial>> {
-    let metainfo = blob.metainfo();
-    let slot = shared.partials.get_or_insert(metainfo.digest());
-    let mut state = hold(&slot.state);
-    match &*state {
-        SlotState::Ended => return Ok(None),
-        SlotState::Stored(_) => {
-            // A download of the same blob is under way: it goes on, the bad copy goes.
-            drop(state);
-            shared.remove_entry(blob.entry())?;
-            return open(shared, metainfo).map(Some);
-        }
-        SlotState::Fresh => {}
-    }
-    let have = match move_back(shared, &slot, blob, good) {
-        Ok(Some(have)) => have,
-        unmoved => {
-            shared.partials.end(&slot, &mut state);
-            return unmoved.map(|_| None);
-        }
-    };
-    // From here on the files are a download, whether they can be opened or not.
-    *state = SlotState::Stored(Weak::new());
-    let live = open_files(shared, &slot, metainfo, have)?;
-    *state = SlotState::Stored(Arc::downgrade(&live));
-    slot.used.store(shared.index.next_use(), Ordering::Relaxed);
-    Ok(Some(Partial::new(live)))
-}
-
-/// Moves the files of a blob into a fresh slot and gives the pieces that are in them; `None` when the blob has left the store. The
-/// data's rename is the moment at which the blob becomes a download.
-fn move_back(shared: &Shared, slot: &Slot, blob: &Blob, mut have: Bitfield) -> Result<Option<Bitfield>> {
-    let metainfo = blob.metainfo();
-    let digest = metainfo.digest();
-    let _stripe = shared.stripes.hold(digest);
-    let prepared = prepare_demotion(shared, metainfo, &have);
-    if prepared.is_err() || !shared.index.take_entry(blob.entry()) {
-        shared.remove_partial_records(slot);
-        return prepared.map(|()| None);
-    }
-    match disk::rename(blob.path(), &shared.paths.partial(digest, Part::Data)) {
-        Ok(()) => {}
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            // What was read just now had lost its name: the new file begins with nothing, whatever the claims say.
-            have = Bitfield::empty(have.len());
-            disk::remove_leftover(&shared.paths.partial(digest, Part::Have));
-        }
-        Err(error) => {
-            shared.index.put_back(blob.entry().clone());
-            shared.remove_partial_records(slot);
-            return Err(error);
-        }
-    }
-    passed(Step::DataDemoted);
-    shared.space.transfer(Class::Blob, Class::Partial, metainfo.size());
-    slot.size.store(metainfo.size(), Ordering::Relaxed);
-    disk::remove_leftover(&shared.paths.blob(digest, Part::Metainfo));
-    passed(Step::LeftoversRemoved);
-    Ok(Some(have))
-}
-
-fn prepare_demotion(shared: &Shared, metainfo: &Metainfo, good: &Bitfield) -> Result<()> {
-    shared.describe_partial(metainfo, good)?;
-    if shared.options.is_durable() {
-        disk::sync_dir(&shared.paths.partials(metainfo.digest().algorithm()))?;
-    }
-    passed(Step::DemotionPrepared);
-    Ok(())
 }

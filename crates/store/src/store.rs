@@ -10,6 +10,7 @@ use shoal_oci::Digest;
 use shoal_swarm_types::Metainfo;
 
 use crate::blob::{self, Blob};
+use crate::demote;
 use crate::error::Result;
 use crate::id::UploadId;
 use crate::index::Index;
@@ -196,7 +197,7 @@ impl Store {
     /// # Errors
     /// [`crate::Error::BlobNotFound`]; [`crate::Error::CorruptBlob`] when the metainfo is lost as well; the disk's error.
     pub fn demote(&self, digest: &Digest) -> Result<Partial> {
-        partials::demote(&self.shared, digest)
+        demote::demote(&self.shared, digest)
     }
 }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use shoal_swarm_types::PieceIndex;
+use shoal_swarm_types::{Metainfo, PieceIndex};
 use tempfile::TempDir;
 
 use super::*;

@@ -10,6 +10,7 @@ mod eviction;
 mod kill;
 mod properties;
 mod recovery;
+mod stress;
 mod uploads;
 
 use std::fs;

@@ -1,0 +1,116 @@
+//! The way back: a complete blob with a bad piece becomes a download that lacks just that piece.
+//!
+//! The blob stays visible while it is read through (every read of it is verified anyway). Then its description is written beside
+//! the downloads, and one rename of the data file moves it over.
+
+use std::io;
+use std::sync::{Arc, Weak};
+
+use shoal_oci::Digest;
+use shoal_swarm_types::{Bitfield, Metainfo};
+
+use crate::blob::{self, Blob};
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::locks::hold;
+use crate::partial::Partial;
+use crate::partials::{self, Slot, SlotState};
+use crate::paths::Part;
+use crate::piece;
+use crate::space::Class;
+use crate::steps::{Step, passed};
+use crate::store::Shared;
+
+/// How often [`demote`] starts again when the blob is removed and comes back while it looks.
+const TRIES: usize = 3;
+
+/// Turns a complete blob into a download of what is bad in it.
+pub(crate) fn demote(shared: &Arc<Shared>, digest: &Digest) -> Result<Partial> {
+    for _ in 0..TRIES {
+        let blob = match blob::open(shared, digest) {
+            Ok(blob) => blob,
+            // Somebody else who met the same bad piece may have been faster.
+            Err(Error::BlobNotFound(_)) => {
+                return partials::resume(shared, digest).map_err(|_| Error::BlobNotFound(*digest));
+            }
+            Err(error) => return Err(error),
+        };
+        let all = Bitfield::full(blob.metainfo().layout().piece_count());
+        let good = piece::verified(blob.file(), blob.path(), blob.metainfo(), &all)?;
+        if let Some(partial) = demote_opened(shared, &blob, good)? {
+            return Ok(partial);
+        }
+    }
+    Err(Error::BlobNotFound(*digest))
+}
+
+/// The part of [`demote`] that changes the disk; `None` when the blob is no longer the one that was looked at.
+fn demote_opened(shared: &Arc<Shared>, blob: &Blob, good: Bitfield) -> Result<Option<Partial>> {
+    let metainfo = blob.metainfo();
+    let slot = shared.partials.get_or_insert(metainfo.digest());
+    let mut state = hold(&slot.state);
+    match &*state {
+        SlotState::Ended => return Ok(None),
+        SlotState::Stored(_) => {
+            // A download of the same blob is under way: it goes on, the bad copy goes.
+            drop(state);
+            shared.remove_entry(blob.entry())?;
+            return partials::open(shared, metainfo).map(Some);
+        }
+        SlotState::Fresh => {}
+    }
+    let have = match move_back(shared, &slot, blob, good) {
+        Ok(Some(have)) => have,
+        unmoved => {
+            shared.partials.end(&slot, &mut state);
+            return unmoved.map(|_| None);
+        }
+    };
+    // From here on the files are a download, whether they can be opened or not.
+    *state = SlotState::Stored(Weak::new());
+    let live = partials::open_files(shared, &slot, metainfo, have)?;
+    *state = SlotState::Stored(Arc::downgrade(&live));
+    slot.note_use(shared.index.next_use());
+    Ok(Some(Partial::new(live)))
+}
+
+/// Moves the files of a blob into a fresh slot and gives the pieces that are in them; `None` when the blob has left the store. The
+/// data's rename is the moment at which the blob becomes a download.
+fn move_back(shared: &Shared, slot: &Slot, blob: &Blob, mut have: Bitfield) -> Result<Option<Bitfield>> {
+    let metainfo = blob.metainfo();
+    let digest = metainfo.digest();
+    let _stripe = shared.stripes.hold(digest);
+    let prepared = prepare_demotion(shared, metainfo, &have);
+    if prepared.is_err() || !shared.index.take_entry(blob.entry()) {
+        shared.remove_partial_records(slot);
+        return prepared.map(|()| None);
+    }
+    match disk::rename(blob.path(), &shared.paths.partial(digest, Part::Data)) {
+        Ok(()) => {}
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            // What was read just now had lost its name: the new file begins with nothing, whatever the claims say.
+            have = Bitfield::empty(have.len());
+            disk::remove_leftover(&shared.paths.partial(digest, Part::Have));
+        }
+        Err(error) => {
+            shared.index.put_back(blob.entry().clone());
+            shared.remove_partial_records(slot);
+            return Err(error);
+        }
+    }
+    passed(Step::DataDemoted);
+    shared.space.transfer(Class::Blob, Class::Partial, metainfo.size());
+    slot.set_size(metainfo.size());
+    disk::remove_leftover(&shared.paths.blob(digest, Part::Metainfo));
+    passed(Step::LeftoversRemoved);
+    Ok(Some(have))
+}
+
+fn prepare_demotion(shared: &Shared, metainfo: &Metainfo, good: &Bitfield) -> Result<()> {
+    shared.describe_partial(metainfo, good)?;
+    if shared.options.is_durable() {
+        disk::sync_dir(&shared.paths.partials(metainfo.digest().algorithm()))?;
+    }
+    passed(Step::DemotionPrepared);
+    Ok(())
+}
