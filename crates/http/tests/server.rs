@@ -387,3 +387,28 @@ async fn with_few_descriptors() {
     let answer = server.exchange(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(answer.ends_with("ok"), "{answer}");
 }
+
+#[tokio::test]
+async fn an_early_answer_reaches_a_client_that_is_still_sending() {
+    let server = start(Limits::default()).await;
+    for _ in 0..5 {
+        let stream = server.connect().await;
+        let (mut reading, mut writing) = stream.into_split();
+        let send = tokio::spawn(async move {
+            let head = format!("POST /refused HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 8 << 20);
+            writing.write_all(head.as_bytes()).await.unwrap();
+            for _ in 0..128 {
+                if writing.write_all(&[0; 65536]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        // A client that reads only when it has sent all, or cannot send any more.
+        send.await.unwrap();
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, reading.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok"), "{answer}");
+    }
+}

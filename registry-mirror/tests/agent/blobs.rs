@@ -1,11 +1,13 @@
 //! Blobs from the cache and from the swarm, whole and in part, and what happens when the bytes stop coming.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use shoal_oci::Digest;
+use tokio::sync::Semaphore;
 
-use crate::cluster::{Cluster, Wish, content};
+use crate::cluster::{Cluster, PATIENCE, Wish, content, eventually};
 
 fn path(digest: &Digest) -> String {
     format!("/v2/team/app/blobs/{digest}?ns=r.example.com")
@@ -211,4 +213,62 @@ async fn little_is_sent_to_a_client_that_reads_its_share_and_hangs_up() {
     let sent = metrics.lines().find_map(|line| line.strip_prefix("shoal_mirror_sent_bytes_total ")).unwrap();
     let ahead = sent.parse::<usize>().unwrap() - share;
     assert!(ahead <= 640 * 1024, "{ahead} bytes were written ahead");
+}
+
+#[tokio::test]
+async fn bytes_are_streamed_while_the_rest_has_not_arrived() {
+    let cluster = Cluster::start().await;
+    let blob = content(3_000_000, 6);
+    let digest = cluster.push_blob(&blob);
+    let gate = Arc::new(Semaphore::new(0));
+    cluster.state.lock().unwrap().blob_gate = Some((1_500_000, Arc::clone(&gate)));
+    let mut body = cluster.send("GET", &path(&digest), &[]).await.into_body();
+    let mut received = BytesMut::new();
+    while received.len() < 1_000_000 {
+        let bytes = tokio::time::timeout(PATIENCE, body.frame_data()).await.unwrap().unwrap().unwrap();
+        received.extend_from_slice(&bytes);
+    }
+    assert_eq!(gate.available_permits(), 0);
+    gate.add_permits(1);
+    received.extend_from_slice(&body.collect(blob.len()).await.unwrap());
+    assert!(received == blob);
+}
+
+#[tokio::test]
+async fn a_download_goes_on_when_its_client_hangs_up() {
+    let cluster = Cluster::start().await;
+    let blob = content(3_000_000, 9);
+    let digest = cluster.push_blob(&blob);
+    let gate = Arc::new(Semaphore::new(0));
+    cluster.state.lock().unwrap().blob_gate = Some((1_500_000, Arc::clone(&gate)));
+    let mut body = cluster.send("GET", &path(&digest), &[]).await.into_body();
+    body.frame_data().await.unwrap().unwrap();
+    drop(body);
+    gate.add_permits(1);
+    eventually("complete", async || {
+        let status: serde_json::Value = serde_json::from_slice(&cluster.admin("/status").await.body).unwrap();
+        status["cache"]["bytes"] == 3_000_000
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unfinished_download_is_taken_up_by_the_next_process() {
+    let mut cluster = Cluster::start().await;
+    let blob = content(3_000_000, 10);
+    let digest = cluster.push_blob(&blob);
+    cluster.state.lock().unwrap().blob_gate = Some((1_500_000, Arc::new(Semaphore::new(0))));
+    let mut body = cluster.send("GET", &path(&digest), &[]).await.into_body();
+    let mut received = 0;
+    while received < 1_000_000 {
+        received += body.frame_data().await.unwrap().unwrap().len();
+    }
+    drop(body);
+    cluster.restart().await;
+    cluster.state.lock().unwrap().blob_gate = None;
+    assert!(cluster.get(&path(&digest)).await.body == blob);
+    let metrics = String::from_utf8(cluster.admin("/metrics").await.body.to_vec()).unwrap();
+    let line = r#"shoal_swarm_received_bytes_total{source="web"} "#;
+    let fetched: u64 = metrics.lines().find_map(|text| text.strip_prefix(line)).unwrap().parse().unwrap();
+    assert!(fetched <= 2_000_000, "{fetched} bytes were fetched again");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use shoal_oci::{Digest, Selection, media_type, reply};
 use shoal_store::{Durability, Options, Store};
 use shoal_swarm_types::Metainfo;
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// Far more than anything here takes; only a hang reaches it.
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) blobs: BTreeMap<Digest, Bytes>,
     /// The origin fails to serve bytes from this offset on.
     pub(crate) blob_end: Option<u64>,
+    /// The origin serves bytes from this offset on only when the gate has a permit.
+    pub(crate) blob_gate: Option<(u64, Arc<Semaphore>)>,
     /// Nothing is answered any more.
     pub(crate) hangs: bool,
     /// Stated in place of the true digest of a manifest.
@@ -80,6 +83,16 @@ impl Server {
         response
     }
 
+    async fn pass_gate(&self, request: &Request) {
+        let range =
+            request.headers().get("range").and_then(|range| range.to_str().ok()).unwrap_or("bytes=0-");
+        let start: u64 = range.trim_start_matches("bytes=").split('-').next().unwrap().parse().unwrap();
+        let gate = self.state.lock().unwrap().blob_gate.clone();
+        if let Some((_, gate)) = gate.filter(|(from, _)| start >= *from) {
+            drop(gate.acquire().await.unwrap());
+        }
+    }
+
     fn blob(&self, path: &str, request: &Request) -> Response {
         let state = self.state.lock().unwrap();
         let digest: Digest = path.trim_start_matches("/blobs/").parse().unwrap();
@@ -110,7 +123,10 @@ impl Handler for Server {
         match path.as_str() {
             "/livez" => json::text(StatusCode::OK, "ok"),
             "/announce" => self.announce(json::read(request.into_body(), 1 << 20).await.unwrap()),
-            path if path.starts_with("/blobs/") => self.blob(path, &request),
+            path if path.starts_with("/blobs/") => {
+                self.pass_gate(&request).await;
+                self.blob(path, &request)
+            }
             path if path.contains("/manifests/") => self.manifest(path, &request),
             path => {
                 self.state.lock().unwrap().asked.push(request.uri().to_string());
@@ -133,6 +149,13 @@ pub(crate) struct Cluster {
     server_task: JoinHandle<()>,
     client: Client,
     directory: TempDir,
+    config: Config,
+}
+
+async fn run(config: &Config) -> (Addresses, Shutdown, JoinHandle<()>) {
+    let app = App::build(config).await.unwrap();
+    let (agent, shutdown) = (app.addresses(), Shutdown::new());
+    (agent, shutdown.clone(), tokio::spawn(app.run(shutdown)))
 }
 
 /// How a test wants its agent.
@@ -170,12 +193,16 @@ impl Cluster {
             change(&mut config);
         }
         fill(&directory, &wish.cached);
-        let app = App::build(&config).await.unwrap();
-        let agent = app.addresses();
-        let shutdown = Shutdown::new();
-        let task = tokio::spawn(app.run(shutdown.clone()));
+        let (agent, shutdown, task) = run(&config).await;
         let client = Client::default();
-        Self { state, agent, shutdown, task, server, server_task, client, directory }
+        Self { state, agent, shutdown, task, server, server_task, client, directory, config }
+    }
+
+    /// The agent stops, and another process takes its place over the same files.
+    pub(crate) async fn restart(&mut self) {
+        self.shutdown.trigger();
+        tokio::time::timeout(PATIENCE, &mut self.task).await.unwrap().unwrap();
+        (self.agent, self.shutdown, self.task) = run(&self.config).await;
     }
 
     /// The server goes away: connections are refused from now on.
@@ -294,4 +321,13 @@ pub(crate) fn content(len: usize, seed: u64) -> Bytes {
     let mut bytes = vec![0; len];
     random.fill(&mut bytes);
     bytes.into()
+}
+
+/// Asks until `holds` does.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

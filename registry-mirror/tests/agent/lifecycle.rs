@@ -1,21 +1,10 @@
 //! Start, readiness, what the admin port tells, and the stop.
 
-use std::time::{Duration, Instant};
-
 use shoal_api::tracker::AnnounceEvent;
 use shoal_oci::Digest;
 use tokio::net::TcpStream;
 
-use crate::cluster::{Cluster, PATIENCE, Wish, content};
-
-/// Asks until `holds` does.
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
+use crate::cluster::{Cluster, PATIENCE, Wish, content, eventually};
 
 #[tokio::test]
 async fn ready_when_a_tracker_answers() {

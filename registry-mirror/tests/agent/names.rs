@@ -28,8 +28,10 @@ async fn without_a_list_the_host_is_tried_as_a_prefix_first() {
     assert_eq!(cluster.get(manifest).await.body, "{\"plain\":1}");
     cluster.asked();
     // A colon is not in the grammar of repository names.
-    assert_eq!(cluster.get(&format!("{manifest}?ns=localhost%3A5000")).await.status, 200);
-    assert_eq!(cluster.asked(), [manifest]);
+    for path in [&format!("{manifest}?ns=localhost%3A5000"), "/v2/localhost:5000/team/app/manifests/v1"] {
+        assert_eq!(cluster.get(path).await.status, 200, "{path}");
+        assert_eq!(cluster.asked(), [manifest], "{path}");
+    }
 }
 
 #[tokio::test]
