@@ -30,7 +30,12 @@ impl Report {
                 let mut table = Table::new();
                 table.load_style(NOTHING).set_header(self.columns.iter().copied());
                 table.add_rows(self.rows.iter().map(Vec::as_slice));
-                format!("{}\n", table.trim_fmt())
+                // Every cell is padded on both sides; the first column starts at the edge.
+                table
+                    .trim_fmt()
+                    .lines()
+                    .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)))
+                    .collect()
             }
         }
     }
@@ -78,7 +83,7 @@ mod tests {
             complete: true,
         };
         let table = report.render(Output::Table);
-        let lines: Vec<_> = table.lines().map(str::trim).collect();
+        let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines, ["TAG     SIZE", "v1      3", "longer  4"]);
         assert_eq!(report.render(Output::Json), "{\n  \"tags\": [\n    \"v1\"\n  ]\n}\n");
     }
