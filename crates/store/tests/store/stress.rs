@@ -6,7 +6,7 @@ use super::*;
 
 const BLOBS: u64 = 5;
 const THREADS: u64 = 4;
-const TURNS: u64 = 150;
+const TURNS: u64 = 80;
 
 fn bytes_of(blob: u64) -> Vec<u8> {
     content(blob, (blob as usize + 1) * PIECE + blob as usize * 100)
