@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use shoal_http::{Body, Handler, Limits, Listener, Request, Response, Shutdown, StatusCode, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -394,21 +395,24 @@ async fn an_early_answer_reaches_a_client_that_is_still_sending() {
     for _ in 0..5 {
         let stream = server.connect().await;
         let (mut reading, mut writing) = stream.into_split();
-        let send = tokio::spawn(async move {
-            let head = format!("POST /refused HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 8 << 20);
-            writing.write_all(head.as_bytes()).await.unwrap();
-            for _ in 0..128 {
-                if writing.write_all(&[0; 65536]).await.is_err() {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        });
+        let send = tokio::spawn(async move { send_slowly(&mut writing).await });
         // A client that reads only when it has sent all, or cannot send any more.
         send.await.unwrap();
         let mut answer = Vec::new();
         let _ = tokio::time::timeout(PATIENCE, reading.read_to_end(&mut answer)).await.unwrap();
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok"), "{answer}");
+    }
+}
+
+/// A request of 8 MiB, or as much of it as the server takes.
+async fn send_slowly(writing: &mut OwnedWriteHalf) {
+    let head = format!("POST /refused HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 8 << 20);
+    writing.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..128 {
+        if writing.write_all(&[0; 65536]).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
