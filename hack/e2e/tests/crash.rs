@@ -89,6 +89,42 @@ async fn whatever_was_answered_201_survives_kill_9_of_the_server_and_nothing_is_
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "e2e: starts and kills real programs; run by cargo xtask test --tier e2e"]
+async fn tags_that_were_answered_201_survive_kill_9_of_the_server() -> Result<()> {
+    let mut cluster = Cluster::start(0)?;
+    let registry = cluster.server.registry()?;
+    let (layout, image) = fixture::made(&cluster.directory().join("image"), &ImageSpec::new(vec![MIB], 1))?;
+    registry.push(REPOSITORY, "first", &layout, &image, &|_| {}).await?;
+    let bytes = bytes::Bytes::from(std::fs::read(layout.blob_path(&image.root.digest))?);
+    let list = Acknowledged::default();
+    let mut taggers = JoinSet::new();
+    for tagger in 0..4 {
+        let (registry, bytes, list) = (registry.clone(), bytes.clone(), Arc::clone(&list));
+        let media_type = image.root.media_type;
+        taggers.spawn(async move {
+            for number in 0.. {
+                let tag = format!("t{tagger}-{number}");
+                if registry.put_manifest(REPOSITORY, &tag, media_type, bytes.clone()).await.is_err() {
+                    return;
+                }
+                list.lock().unwrap_or_else(PoisonError::into_inner).push(tag);
+            }
+        });
+    }
+    let enough = wait_for(PATIENCE, || async { (acknowledged(&list).len() >= 40).then_some(()) }).await;
+    enough.context("the pushes do not get on")?;
+    cluster.server.kill();
+    while taggers.join_next().await.is_some() {}
+    cluster.server.restart()?;
+    for tag in acknowledged(&list) {
+        let resolved = registry.resolve(REPOSITORY, &tag).await?;
+        let expected = (image.root.digest.to_string(), image.root.media_type.to_owned());
+        ensure!(resolved.as_ref() == Some(&expected), "{tag} was answered 201, and is now {resolved:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "e2e: starts and kills real programs; run by cargo xtask test --tier e2e"]
 async fn an_upload_goes_on_after_kill_9_of_the_server() -> Result<()> {
     let mut cluster = Cluster::start(0)?;
     let registry = cluster.server.registry()?;
