@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use shoal_e2e::wait::wait_for;
 use shoal_e2e::{Cluster, Puller, Registry, fixture};
 use shoal_http::StatusCode;
@@ -32,6 +33,22 @@ async fn push_until_it_fails(registry: Registry, blobs: Vec<(String, PathBuf)>, 
             return;
         }
         list.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
+    }
+}
+
+/// Puts a manifest under one tag after the other until the server is gone, and notes each 201.
+async fn tag_until_it_fails(
+    registry: Registry,
+    tagger: usize,
+    manifest: (&'static str, Bytes),
+    list: Acknowledged,
+) {
+    for number in 0.. {
+        let tag = format!("t{tagger}-{number}");
+        if registry.put_manifest(REPOSITORY, &tag, manifest.0, manifest.1.clone()).await.is_err() {
+            return;
+        }
+        list.lock().unwrap_or_else(PoisonError::into_inner).push(tag);
     }
 }
 
@@ -94,21 +111,12 @@ async fn tags_that_were_answered_201_survive_kill_9_of_the_server() -> Result<()
     let registry = cluster.server.registry()?;
     let (layout, image) = fixture::made(&cluster.directory().join("image"), &ImageSpec::new(vec![MIB], 1))?;
     registry.push(REPOSITORY, "first", &layout, &image, &|_| {}).await?;
-    let bytes = bytes::Bytes::from(std::fs::read(layout.blob_path(&image.root.digest))?);
+    let bytes = Bytes::from(std::fs::read(layout.blob_path(&image.root.digest))?);
     let list = Acknowledged::default();
     let mut taggers = JoinSet::new();
     for tagger in 0..4 {
-        let (registry, bytes, list) = (registry.clone(), bytes.clone(), Arc::clone(&list));
-        let media_type = image.root.media_type;
-        taggers.spawn(async move {
-            for number in 0.. {
-                let tag = format!("t{tagger}-{number}");
-                if registry.put_manifest(REPOSITORY, &tag, media_type, bytes.clone()).await.is_err() {
-                    return;
-                }
-                list.lock().unwrap_or_else(PoisonError::into_inner).push(tag);
-            }
-        });
+        let manifest = (image.root.media_type, bytes.clone());
+        taggers.spawn(tag_until_it_fails(registry.clone(), tagger, manifest, Arc::clone(&list)));
     }
     let enough = wait_for(PATIENCE, || async { (acknowledged(&list).len() >= 40).then_some(()) }).await;
     enough.context("the pushes do not get on")?;
