@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use shoal_oci::Digest;
-use shoal_store::Store;
+use shoal_store::{ErrorKind, Store};
 use tokio::time::Instant;
 
 use crate::view::Storage;
@@ -40,13 +40,27 @@ impl Handles {
     }
 
     /// The open file of a blob, opened if need be. Blocks on the disk.
+    ///
+    /// While a blob is turned back into a download there is a moment when the store has neither; the store makes whoever asks for
+    /// the download then wait for it, so that nobody is told that a good piece is gone.
     pub(crate) fn get_or_open(&self, store: &Store, digest: &Digest) -> shoal_store::Result<Storage> {
         if let Some(storage) = self.get(digest) {
             return Ok(storage);
         }
-        let storage = Storage::Blob(store.blob(digest)?);
-        self.put(*digest, storage.clone());
-        Ok(storage)
+        match store.blob(digest) {
+            Ok(blob) => Ok(self.put_if_absent(*digest, Storage::Blob(blob))),
+            // Not kept: a download is kept open by whoever runs it.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                store.resume(digest).map(Storage::Partial).map_err(|_| error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps a file open, unless there is one already, which is then the answer.
+    fn put_if_absent(&self, digest: Digest, storage: Storage) -> Storage {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.entry(digest).or_insert(Handle { storage, used: Instant::now() }).storage.clone()
     }
 
     /// Lets go of a file.

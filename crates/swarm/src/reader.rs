@@ -61,7 +61,8 @@ impl BlobReader {
     /// The verified bytes of one piece; waits until it has arrived. Cancel-safe.
     ///
     /// # Errors
-    /// [`ReadError`] when the piece cannot be had. A later call may succeed.
+    /// [`ReadError`] when the piece cannot be had. Pieces that are there can still be read; to try again for the others, open the
+    /// blob again.
     ///
     /// An index beyond the last piece gives no bytes.
     pub async fn read_piece(&self, index: PieceIndex) -> Result<Bytes, ReadError> {

@@ -173,7 +173,8 @@ impl Actor {
             _ => RejectCause::Disk,
         };
         self.feed(Input::PieceRejected { digest, index, source, why });
-        if why == RejectCause::Disk && self.blobs.contains(&digest) {
+        // A download that has ended meanwhile (not found) is no fault of the disk.
+        if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Io) && self.blobs.contains(&digest) {
             // Fetching the same bytes again and again will not mend the disk.
             self.on_broken(digest, &error);
             self.disown(digest);

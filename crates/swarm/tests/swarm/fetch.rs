@@ -28,7 +28,6 @@ async fn three_agents_fetch_one_blob_at_once_while_reading_in_order() {
     .await;
     assert!(a == bytes && b == bytes && c == bytes);
     for agent in &agents {
-        within(agent.swarm.open(&digest).await.unwrap().complete()).await.unwrap();
         assert_eq!(agent.store.stat(&digest), Some(bytes.len() as u64));
     }
 }
@@ -54,6 +53,25 @@ async fn a_later_agent_is_served_by_peers_when_the_owner_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_outlives_the_owner_it_began_with() {
+    let tracker = Arc::new(Tracker::default());
+    let bytes = content(9, 8 * MIB);
+    let first = Plan::new(Role::Owner).start(&tracker).await;
+    let digest = first.publish(&tracker, &bytes);
+    let agent = Plan::new(Role::Agent).start(&tracker).await;
+    let reader = within(agent.swarm.open(&digest)).await.unwrap();
+    within(reader.read_piece(PieceIndex(1))).await.unwrap();
+    tracker.silence(&first.peer);
+    within(first.swarm.shutdown()).await;
+    let second = Plan::new(Role::Owner).start(&tracker).await;
+    second.publish(&tracker, &bytes);
+    assert!(within(read_all(&reader)).await == bytes);
+    within(reader.complete()).await.unwrap();
+    within(agent.swarm.shutdown()).await;
+    assert_eq!(agent.received_in_all(), bytes.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_opens_share_one_download() {
     let tracker = Arc::new(Tracker::default());
     let bytes = content(3, 2 * MIB);
@@ -67,6 +85,7 @@ async fn concurrent_opens_share_one_download() {
     for read in reads.collect::<Vec<_>>() {
         assert!(within(read).await.unwrap() == bytes);
     }
+    within(agent.fetch(&digest)).await;
     within(agent.swarm.shutdown()).await;
     assert_eq!(agent.received_in_all(), bytes.len() as u64);
 }

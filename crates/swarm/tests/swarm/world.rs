@@ -90,9 +90,12 @@ impl Node {
         digest
     }
 
-    /// Opens and reads a whole blob in order.
+    /// Opens and reads a whole blob in order, and waits until it is in the store.
     pub(crate) async fn fetch(&self, digest: &Digest) -> Vec<u8> {
-        read_all(&self.swarm.open(digest).await.unwrap()).await
+        let reader = self.swarm.open(digest).await.unwrap();
+        let bytes = read_all(&reader).await;
+        reader.complete().await.unwrap();
+        bytes
     }
 
     pub(crate) fn received(&self, source: Source) -> u64 {
