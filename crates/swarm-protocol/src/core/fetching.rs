@@ -71,8 +71,11 @@ impl Core {
 
     /// Asks neighbours with room in their windows for the rarest pieces that they have, the least loaded first.
     fn ask_neighbours(&mut self, digest: Digest) {
-        let mut in_flight = self.in_flight_bytes();
         let mut candidates = self.neighbours_with_room(digest);
+        if candidates.is_empty() {
+            return;
+        }
+        let mut in_flight = self.in_flight_bytes();
         while !candidates.is_empty() {
             let least = candidates.iter().map(|(load, _)| *load).min().unwrap_or(0);
             let ties: Vec<usize> = (0..candidates.len()).filter(|at| candidates[*at].0 == least).collect();

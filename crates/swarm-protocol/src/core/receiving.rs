@@ -178,7 +178,9 @@ impl Core {
         if index.0 >= blob.piece_count() {
             return Err(Violation::Index);
         }
-        if blob.confirm(conn, index) && blob.is_downloading() {
+        let fresh = blob.confirm(conn, index);
+        // What we have, or have asked for, changes nothing for us.
+        if fresh && blob.download.as_ref().is_some_and(|download| download.missing().has(index)) {
             self.dirty.insert(digest);
         }
         Ok(())
