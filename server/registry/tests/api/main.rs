@@ -10,4 +10,5 @@ mod manifests;
 mod mount;
 mod refusals;
 mod uploads;
+mod wire;
 mod world;
