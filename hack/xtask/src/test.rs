@@ -58,7 +58,8 @@ struct Report {
     tier: Tier,
     counts: Counts,
     duration: Duration,
-    remark: String,
+    /// What kept it from running.
+    missing: Vec<String>,
 }
 
 /// Runs the tiers.
@@ -75,16 +76,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let plan = tier.plan(&metadata, arguments.filter.as_deref(), bin_dir.as_deref());
         let started = Instant::now();
         say(format_args!("\n=== tier {} ===", tier.name()));
-        let (counts, remark) = if missing.is_empty() {
-            (outcome::run(&plan)?, String::new())
+        let counts = if missing.is_empty() {
+            outcome::run(&plan)?
         } else {
             complain(format_args!("SKIPPED: tier {} needs {}", tier.name(), missing.join(", ")));
-            (
-                Counts { skipped: outcome::count(&plan)?, ..Counts::default() },
-                format!("needs {}", missing.join(", ")),
-            )
+            Counts { skipped: outcome::count(&plan)?, ..Counts::default() }
         };
-        reports.push(Report { tier, counts, duration: started.elapsed(), remark });
+        reports.push(Report { tier, counts, duration: started.elapsed(), missing });
     }
     conclude(&reports, strict)
 }
@@ -109,8 +107,10 @@ fn conclude(reports: &[Report], strict: bool) -> Result<()> {
         let Counts { passed, failed, skipped, broken } = report.counts;
         let remark = if broken > 0 {
             format!("{broken} test programs did not build or crashed")
+        } else if report.missing.is_empty() {
+            String::new()
         } else {
-            report.remark.clone()
+            format!("SKIPPED, needs {}", report.missing.join(", "))
         };
         table.add_row([
             report.tier.name().to_owned(),
@@ -128,7 +128,7 @@ fn conclude(reports: &[Report], strict: bool) -> Result<()> {
         }
     }
     let skipped_tiers: Vec<&str> =
-        reports.iter().filter(|report| !report.remark.is_empty()).map(|report| report.tier.name()).collect();
+        reports.iter().filter(|report| !report.missing.is_empty()).map(|report| report.tier.name()).collect();
     say(format_args!("\n{table}"));
     // A test program that crashed has failed at least once, whatever it managed to say.
     let failed = total.failed.max(usize::from(total.broken > 0));

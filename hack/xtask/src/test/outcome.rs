@@ -43,9 +43,7 @@ fn run_call(call: &Call) -> Result<Counts> {
     for line in BufReader::new(output).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
-        if let Some(found) = summary(&line) {
-            counts.add(found);
-        }
+        counts.add(summary(&line).unwrap_or_default());
         if is_worth_showing(&line) {
             say(&line);
         }
@@ -68,8 +66,8 @@ pub(super) fn count(calls: &[Call]) -> Result<usize> {
     Ok(total)
 }
 
-/// Passed and failed of `test result: ok. 6 passed; 0 failed; 0 ignored; …`. Ignored tests belong to another tier, which counts
-/// them.
+/// Passed and failed of `test result: ok. 6 passed; 0 failed; 0 ignored; …`. What is ignored is not skipped: a privileged test is
+/// counted by its own tier, and the others are helpers that tests start, or measurements; their lines are shown with the reason.
 fn summary(line: &str) -> Option<Counts> {
     let rest = line.strip_prefix("test result: ")?;
     let number = |word: &str| {
@@ -84,7 +82,7 @@ fn is_worth_showing(line: &str) -> bool {
     !line.is_empty()
         && line != "running 0 tests"
         && !line.starts_with("test result: ok. 0 passed; 0 failed")
-        && !line.contains(" ... ignored")
+        && !line.contains(" ... ignored, privileged")
 }
 
 #[cfg(test)]
