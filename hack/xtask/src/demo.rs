@@ -159,5 +159,7 @@ fn summarize(image: &Image, pulls: &[PullReport], before: &[Metrics], after: &[M
     // What the server's swarm counts as sent, and what agents took from it by plain HTTP.
     let web: f64 = (1..after.len()).map(|index| growth(index, &|metrics| metrics.received_from("web"))).sum();
     let origin_bytes = growth(0, &Metrics::sent) + web;
-    Report { image_bytes: image.blob_bytes(), agents, origin_bytes }
+    let duplicate_pieces =
+        (1..after.len()).map(|index| growth(index, &|metrics| metrics.pieces("duplicate"))).sum();
+    Report { image_bytes: image.blob_bytes(), agents, origin_bytes, duplicate_pieces }
 }

@@ -32,6 +32,8 @@ pub(super) struct Report {
     pub(super) agents: Vec<AgentReport>,
     /// Bytes of pieces that left the server.
     pub(super) origin_bytes: f64,
+    /// Pieces that arrived at an agent that already had them, over all agents.
+    pub(super) duplicate_pieces: f64,
 }
 
 impl Report {
@@ -68,11 +70,12 @@ impl Report {
         }
         say(format_args!("\n{table}"));
         say(format_args!(
-            "The origin sent {:.2} copies of the image ({:.1} MiB) to {} agents, which received {} copies.",
+            "The origin sent {:.2} copies of the image ({:.1} MiB) to {} agents, which received {} copies; {} pieces arrived twice.",
             self.copies(),
             self.origin_bytes / MIB,
             self.agents.len(),
             self.agents.len(),
+            self.duplicate_pieces,
         ));
     }
 
