@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn grows_while_the_neighbour_runs_dry_and_shrinks_when_it_is_busy() {
         let mut window = Window::new();
-        assert!(window.has_room(LEN, LEN) && !window.has_room(2 * LEN, LEN));
+        assert!(window.has_room(0, LEN) && !window.has_room(LEN, LEN));
         (0..100).for_each(|_| window.delivered(1_000, LEN, 0));
         assert!(window.has_room(WINDOW_MAX - LEN, LEN) && !window.has_room(WINDOW_MAX, LEN));
         (0..100).for_each(|_| window.delivered(1_000, LEN, 100 * LEN));

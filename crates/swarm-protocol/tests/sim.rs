@@ -66,8 +66,8 @@ fn flash(count: usize, mbit: u64, size: u64, seed: u64) -> Flash {
 fn sixteen_agents_come_near_the_fluid_bound() {
     let report = flash(16, 20, 32 * MIB, 1).report();
     println!("{report}");
-    assert!(report.p50 <= 1.2 && report.max <= 1.3, "{report}");
-    assert!(report.copies <= 1.3 && report.duplicates <= 0.01, "{report}");
+    assert!(report.p50 <= 1.15 && report.max <= 1.2, "{report}");
+    assert!(report.copies <= 1.15 && report.duplicates <= 0.01, "{report}");
 }
 
 #[test]
@@ -245,13 +245,13 @@ fn readers_get_pieces_in_order_without_making_the_swarm_sequential() {
     streaming.finish(60_000);
     let report = streaming.report();
     println!("{report}");
-    assert!(report.max <= 1.5 && report.copies <= 1.6, "{report}");
+    assert!(report.max <= 1.3 && report.copies <= 1.3, "{report}");
     let mean = |flash: &Flash| {
         flash.agents.iter().map(|agent| in_order(&flash.world, *agent, &flash.digest)).sum::<f64>() / 12.0
     };
     let (with, without) = (mean(&streaming), mean(&background));
     println!("half in order after {with:.2} s, without readers {without:.2} s");
-    assert!(with < without * 0.8, "{with} {without}");
+    assert!(with < without * 0.95, "{with} {without}");
 }
 
 #[test]

@@ -21,6 +21,9 @@ use crate::peer::Asked;
 use crate::pick::{overlap, rarest};
 use crate::timers::Timer;
 
+/// A request is late after this many times the usual: half of all requests take longer than their mean.
+const LATE_FACTOR: u64 = 2;
+
 /// Wait after our own disk refused a piece, doubled each time up to 64-fold, in microseconds.
 const DISK_HOLD_MICROS: u64 = 100_000;
 
@@ -164,7 +167,8 @@ impl Core {
         }
         let is_late = |source: Source, waited: u64| match source {
             Source::Conn(conn) => self.peers.get(&conn).is_none_or(|peer| {
-                peer.window.is_slow() || peer.window.latency_micros().is_none_or(|usual| waited > usual)
+                peer.window.is_slow()
+                    || peer.window.latency_micros().is_none_or(|usual| waited > usual * LATE_FACTOR)
             }),
             Source::Web => true,
         };
@@ -208,9 +212,11 @@ impl Core {
             return Err(Violation::Unrequested);
         };
         member.credits -= 1;
-        let (Some(download), Some(peer)) = (blob.download.as_mut(), self.peers.get_mut(&conn)) else {
+        self.prefer_owner(conn, digest, index);
+        let Some(download) = self.blobs.get_mut(&digest).and_then(|blob| blob.download.as_mut()) else {
             return Ok(());
         };
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let ours = download.request(index, Source::Conn(conn), self.now);
         let doubled = peer.asked.contains_key(&(digest, index));
         let len = download.piece_len(index);
@@ -221,6 +227,30 @@ impl Core {
         }
         self.dirty.insert(digest);
         Ok(())
+    }
+
+    /// An owner is about to send a piece that may have been asked of others: they, who mostly have it still in their queues, are told
+    /// that it is no longer wanted. The owner could not be stopped in time.
+    fn prefer_owner(&mut self, owner: ConnId, digest: Digest, index: PieceIndex) {
+        let Some(download) = self.blobs.get_mut(&digest).and_then(|blob| blob.download.as_mut()) else {
+            return;
+        };
+        let PieceState::Requested(asked) = download.state(index) else { return };
+        // A request for a waiting reader is served out of turn, so it is left alone.
+        let is_queued = |source: &Source| match source {
+            Source::Conn(conn) if *conn != owner => {
+                let asked = self.peers.get(conn).and_then(|peer| peer.asked.get(&(digest, index)));
+                asked.is_some_and(|asked| !asked.urgent)
+            }
+            _ => false,
+        };
+        let others: Vec<Source> = asked.iter().map(|request| request.source).filter(is_queued).collect();
+        for other in others {
+            if let Some(download) = self.blobs.get_mut(&digest).and_then(|blob| blob.download.as_mut()) {
+                download.release(index, other);
+            }
+            self.take_back(other, digest, index);
+        }
     }
 
     /// An owner has nothing to choose for us.

@@ -39,7 +39,7 @@ impl Core {
     pub(super) fn ask_wanted(&mut self, digest: Digest) {
         let Some(blob) = self.blobs.get(&digest) else { return };
         let wanted = wanted_pieces(blob);
-        let trading = blob.members.values().any(|member| !member.owner && !member.pieces.is_full());
+        let trading = is_trading(blob);
         for index in wanted {
             let Some(blob) = self.blobs.get_mut(&digest) else { return };
             if trading && blob.want_credit < WANT_PRICE {
@@ -91,14 +91,18 @@ impl Core {
     }
 }
 
-/// The next few pieces of every reader that are not present, the most urgent first: more for a reader that waits.
+/// Whether there are other agents that still lack pieces: with them it pays to hold different ones.
+fn is_trading(blob: &Blob) -> bool {
+    blob.members.values().any(|member| !member.owner && !member.pieces.is_full())
+}
+
+/// The next few pieces of every reader that are not present, the most urgent first.
 pub(super) fn wanted_pieces(blob: &Blob) -> Vec<PieceIndex> {
     let Some(download) = &blob.download else { return Vec::new() };
     let present = download.present();
+    let ahead = if is_trading(blob) { WANT_AHEAD.0 } else { WANT_AHEAD.1 };
     let mut wanted = Vec::new();
     for range in blob.readers.values() {
-        let waits = !present.has(PieceIndex(range.start));
-        let ahead = if waits { WANT_AHEAD.0 } else { WANT_AHEAD.1 };
         let range = range.start..range.end.min(present.len());
         wanted.extend(range.map(PieceIndex).filter(|index| !present.has(*index)).take(ahead).enumerate());
     }

@@ -41,8 +41,7 @@ impl Core {
         let quiet_ms = self.now.micros_since(blob.peer_progress) / 1_000;
         let useful = |member: &crate::blob::Member| overlap(download.missing(), &member.pieces);
         let alone = download.requested().is_empty() && !blob.members.values().any(useful);
-        quiet_ms >= self.limits.stall_ms
-            || (quiet_ms >= self.limits.web_after_ms && alone || blob.web.active > 0 && alone)
+        quiet_ms >= self.limits.stall_ms || (quiet_ms >= self.limits.web_after_ms && alone)
     }
 
     /// A web seed brought a piece.

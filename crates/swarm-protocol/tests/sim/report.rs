@@ -40,7 +40,7 @@ impl Report {
         let sent: f64 = owners.iter().map(|owner| world.nodes[*owner].sent_bytes as f64).sum();
         let (mut useful, mut wasted) = (0, 0);
         for agent in agents {
-            let totals = world.nodes[*agent].core.as_ref().unwrap().totals();
+            let totals = world.nodes[*agent].core.as_ref().expect("the agent is alive").totals();
             useful += totals.stored_pieces;
             wasted += totals.duplicate_pieces;
         }

@@ -64,7 +64,6 @@ enum Item {
 
 #[derive(Debug)]
 struct Side {
-    node: NodeId,
     other: NodeId,
     /// The connection's number at the other end.
     other_conn: ConnId,
@@ -87,10 +86,8 @@ pub(crate) struct Node {
     pub(crate) failed: Vec<(Digest, FailReason, Time)>,
     pub(crate) banned: Vec<PeerId>,
     pub(crate) stored: BTreeMap<Digest, Vec<(Time, PieceIndex)>>,
-    /// First time each piece left, per blob.
-    pub(crate) first_sent: BTreeMap<(Digest, PieceIndex), Time>,
-    /// Time that the uplink was busy with anything, in microseconds.
-    pub(crate) busy_micros: u64,
+    /// When each piece first left; for worlds with one blob.
+    pub(crate) first_sent: BTreeMap<PieceIndex, Time>,
     readers: BTreeMap<(Digest, ReaderId), (u32, u32)>,
     ring: VecDeque<ConnId>,
     sending: bool,
@@ -173,7 +170,6 @@ impl World {
             banned: Vec::new(),
             stored: BTreeMap::new(),
             first_sent: BTreeMap::new(),
-            busy_micros: 0,
             readers: BTreeMap::new(),
             ring: VecDeque::new(),
             sending: false,
@@ -190,7 +186,7 @@ impl World {
         let digest = Digest::sha256(name.as_bytes());
         let count = shoal_swarm_types::Layout::for_size(size).piece_count();
         let pieces = vec![shoal_swarm_types::PieceDigest([7; 32]); count as usize];
-        let metainfo = Metainfo::new(digest, size, pieces).unwrap();
+        let metainfo = Metainfo::new(digest, size, pieces).expect("as many digests as pieces");
         for owner in owners {
             self.nodes[*owner].disk.insert(digest, Bitfield::full(count));
         }
@@ -379,7 +375,7 @@ impl World {
                 };
                 if data[0] == GOOD[0] {
                     self.nodes[id].stored.entry(digest).or_default().push((self.now, index));
-                    self.nodes[id].disk.get_mut(&digest).unwrap().set(index);
+                    self.nodes[id].disk.get_mut(&digest).expect("it was prepared").set(index);
                 }
                 self.later(id, STORE_MICROS, answer);
                 self.advance_readers(id, digest);
@@ -464,7 +460,6 @@ impl World {
         self.next_conn += 2;
         for (node, conn, other, other_conn) in [(from, ours, target, theirs), (target, theirs, from, ours)] {
             let side = Side {
-                node,
                 other,
                 other_conn,
                 queue: VecDeque::new(),
@@ -511,7 +506,6 @@ impl World {
         let node = &mut self.nodes[id];
         let micros = slice * 1_000_000 / node.spec.up;
         node.sending = true;
-        node.busy_micros += micros;
         let (at, life) = (self.now.plus_micros(micros), self.lives[id]);
         self.push(at, Event::Slice(id, life, conn, slice));
     }
@@ -557,9 +551,8 @@ impl World {
         match item {
             Item::Message(message) => {
                 if let Message::Piece { index, .. } = &message {
-                    let first = (self.digest_of_first(), *index);
                     let now = self.now;
-                    self.nodes[id].first_sent.entry(first).or_insert(now);
+                    self.nodes[id].first_sent.entry(*index).or_insert(now);
                 }
                 self.push(at, Event::Input(other, life, Input::Received { conn: other_conn, message }));
             }
@@ -570,24 +563,11 @@ impl World {
         }
     }
 
-    /// The blob that single-blob scenarios are about.
-    fn digest_of_first(&self) -> Digest {
-        *self.blobs.keys().next().unwrap()
-    }
-
     /// When bytes that reach a node's downlink at `arrival` are through it.
     fn down(&mut self, id: NodeId, arrival: Time, bytes: u64) -> Time {
         let node = &mut self.nodes[id];
         let micros = bytes * 1_000_000 / node.spec.down;
         node.down_free = arrival.max(node.down_free).plus_micros(micros);
         node.down_free
-    }
-}
-
-impl Side {
-    /// Both ends, for messages of failed assertions.
-    #[expect(dead_code, reason = "only a debugger asks")]
-    fn ends(&self) -> (NodeId, NodeId) {
-        (self.node, self.other)
     }
 }

@@ -1,0 +1,312 @@
+//! What a core does with peers that break the protocol, and what it owes to those that keep it: input by input, without a world.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use shoal_oci::Digest;
+use shoal_swarm_protocol::{
+    AnnounceReply, CloseReason, ConnId, Core, CoreConfig, FailReason, Input, Limits, Message, Output, Pieces,
+    Role, Time, Violation,
+};
+use shoal_swarm_types::{Bitfield, Layout, Metainfo, PeerId, PeerInfo, PieceDigest, PieceIndex};
+
+const COUNT: u32 = 10;
+const LEN: u32 = 64 * 1024;
+
+/// A core with a clock, and everything it said since last asked.
+struct Bench {
+    core: Core,
+    now: Time,
+}
+
+impl Bench {
+    fn new(role: Role) -> Self {
+        let config = CoreConfig { peer_id: PeerId([5; 20]), role, seed: 1, limits: Limits::for_role(role) };
+        Self { core: Core::new(config, Time(0)), now: Time(0) }
+    }
+
+    fn put(&mut self, input: Input) -> Vec<Output> {
+        self.core.handle(input, self.now);
+        std::iter::from_fn(|| self.core.poll()).collect()
+    }
+
+    fn say(&mut self, conn: u64, message: Message) -> Vec<Output> {
+        self.put(Input::Received { conn: ConnId(conn), message })
+    }
+
+    fn connect(&mut self, conn: u64, peer: u8, outbound: bool) -> Vec<Output> {
+        self.put(Input::Connected {
+            conn: ConnId(conn),
+            peer: PeerId([peer; 20]),
+            addr: addr(peer),
+            outbound,
+        })
+    }
+
+    /// Peer 9 is connected as 1, has joined with everything, and the core is downloading.
+    fn downloading() -> Self {
+        let mut bench = Self::new(Role::Agent);
+        bench.put(Input::Open { digest: digest() });
+        let peers = vec![PeerInfo { id: PeerId([9; 20]), addr: addr(9), complete: true, owner: false }];
+        let reply = AnnounceReply { metainfo: Some(metainfo()), peers, ..AnnounceReply::default() };
+        bench.put(Input::Announced { digest: digest(), reply });
+        bench.put(prepared(Bitfield::empty(COUNT)));
+        bench.connect(1, 9, true);
+        bench
+    }
+
+    /// The core has everything, and peer 9, connected as 1, has nothing.
+    fn seeding(role: Role) -> Self {
+        let mut bench = Self::new(role);
+        bench.connect(1, 9, false);
+        assert!(matches!(bench.say(1, join(Pieces::Nothing))[..], [Output::Lookup { .. }]));
+        assert!(sends(&bench.put(prepared(Bitfield::full(COUNT))), |message| matches!(
+            message,
+            Message::Join { .. }
+        )));
+        bench
+    }
+}
+
+fn addr(peer: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, peer], 1))
+}
+
+fn digest() -> Digest {
+    Digest::sha256(b"blob")
+}
+
+fn metainfo() -> Metainfo {
+    let size = u64::from(COUNT * LEN);
+    assert_eq!(Layout::for_size(size).piece_count(), COUNT);
+    Metainfo::new(digest(), size, vec![PieceDigest([1; 32]); COUNT as usize])
+        .expect("as many digests as pieces")
+}
+
+fn prepared(have: Bitfield) -> Input {
+    Input::Prepared { digest: digest(), metainfo: metainfo(), have }
+}
+
+fn join(pieces: Pieces) -> Message {
+    Message::Join { swarm: 7, digest: digest(), owner: false, pieces }
+}
+
+fn piece(index: u32, len: u32) -> Message {
+    Message::Piece { swarm: 7, index: PieceIndex(index), queue: 0, data: Bytes::from(vec![0; len as usize]) }
+}
+
+fn sends(outputs: &[Output], which: impl Fn(&Message) -> bool) -> bool {
+    outputs.iter().any(|output| matches!(output, Output::Send { message, .. } if which(message)))
+}
+
+fn closes(outputs: &[Output]) -> Option<CloseReason> {
+    outputs.iter().find_map(|output| match output {
+        Output::Close { reason, .. } => Some(*reason),
+        _ => None,
+    })
+}
+
+fn requests(outputs: &[Output]) -> Vec<PieceIndex> {
+    let request = |output: &Output| match output {
+        Output::Send { message: Message::Request { index, .. }, .. } => Some(*index),
+        _ => None,
+    };
+    outputs.iter().filter_map(request).collect()
+}
+
+fn first_request(outputs: &[Output]) -> PieceIndex {
+    requests(outputs)[0]
+}
+
+#[test]
+fn violations_close_the_connection() {
+    let cases: [(Message, Violation); 8] = [
+        (Message::Have { swarm: 8, index: PieceIndex(0), queue: 0 }, Violation::Channel),
+        (join(Pieces::All), Violation::Channel),
+        (Message::Have { swarm: 7, index: PieceIndex(COUNT), queue: 0 }, Violation::Index),
+        (Message::Request { swarm: 7, index: PieceIndex(u32::MAX), urgent: false }, Violation::Index),
+        (Message::Reject { swarm: 7, index: PieceIndex(0) }, Violation::Unrequested),
+        (Message::Assign { swarm: 7, index: PieceIndex(0) }, Violation::Unrequested),
+        (Message::RejectAny { swarm: 7 }, Violation::Unrequested),
+        (piece(3, LEN), Violation::Unrequested),
+    ];
+    for (message, violation) in cases {
+        let mut bench = Bench::downloading();
+        bench.say(1, join(Pieces::Nothing));
+        assert_eq!(
+            closes(&bench.say(1, message.clone())),
+            Some(CloseReason::Violation(violation)),
+            "{message:?}"
+        );
+    }
+}
+
+#[test]
+fn bitfields_must_fit_the_blob_also_when_they_came_before_its_size_was_known() {
+    let wrong = || join(Pieces::Some(Bytes::from_static(&[0xff; 3])));
+    let mut bench = Bench::downloading();
+    assert_eq!(closes(&bench.say(1, wrong())), Some(CloseReason::Violation(Violation::Bitfield)));
+    let mut bench = Bench::new(Role::Agent);
+    bench.connect(1, 9, false);
+    bench.say(1, wrong());
+    let outputs = bench.put(prepared(Bitfield::full(COUNT)));
+    assert_eq!(closes(&outputs), Some(CloseReason::Violation(Violation::Bitfield)));
+}
+
+#[test]
+fn a_piece_of_the_wrong_length_is_a_violation_and_is_asked_of_another() {
+    let mut bench = Bench::downloading();
+    let index = first_request(&bench.say(1, join(Pieces::All)));
+    let outputs = bench.say(1, piece(index.0, LEN - 1));
+    assert_eq!(closes(&outputs), Some(CloseReason::Violation(Violation::PieceLen)));
+    bench.connect(2, 8, false);
+    bench.say(2, join(Pieces::All));
+    assert_eq!(bench.core.status(&digest()).unwrap().peers, 1);
+}
+
+#[test]
+fn requests_and_channels_are_bounded() {
+    let mut bench = Bench::seeding(Role::Agent);
+    let closed = (0..1_000).find_map(|n| {
+        let index = PieceIndex(n % COUNT);
+        closes(&bench.say(1, Message::Request { swarm: 7, index, urgent: false }))
+    });
+    assert_eq!(closed, Some(CloseReason::Violation(Violation::Requests)));
+    let mut bench = Bench::seeding(Role::Owner);
+    let closed = (0..1_000).find_map(|_| closes(&bench.say(1, Message::RequestAny { swarm: 7 })));
+    assert_eq!(closed, Some(CloseReason::Violation(Violation::Requests)));
+    let mut bench = Bench::new(Role::Agent);
+    bench.connect(1, 9, false);
+    let closed = (0..5_000_u32).find_map(|swarm| {
+        let digest = Digest::sha256(&swarm.to_be_bytes());
+        closes(&bench.say(1, Message::Join { swarm, digest, owner: false, pieces: Pieces::Nothing }))
+    });
+    assert_eq!(closed, Some(CloseReason::Violation(Violation::Channels)));
+}
+
+#[test]
+fn an_owner_assigns_distinct_pieces_and_says_so_first() {
+    let mut bench = Bench::seeding(Role::Owner);
+    let mut assigned = Vec::new();
+    for _ in 0..COUNT {
+        let outputs = bench.say(1, Message::RequestAny { swarm: 7 });
+        for output in &outputs {
+            if let Output::Send { message: Message::Assign { index, .. }, .. } = output {
+                assigned.push(*index);
+            }
+            if let Output::ReadPiece { conn, digest, index } = output {
+                assert!(assigned.contains(index));
+                let data = Some(Bytes::from(vec![0; LEN as usize]));
+                bench.put(Input::PieceRead { conn: *conn, digest: *digest, index: *index, data });
+            }
+        }
+        for output in bench.put(Input::Drained { conn: ConnId(1) }) {
+            assert!(!matches!(output, Output::Close { .. }));
+        }
+    }
+    assigned.sort_unstable();
+    assigned.dedup();
+    assert_eq!(assigned.len(), COUNT as usize);
+    let outputs = bench.say(1, Message::RequestAny { swarm: 7 });
+    assert!(sends(&outputs, |message| matches!(message, Message::RejectAny { .. })));
+}
+
+#[test]
+fn a_cancelled_piece_is_rejected_or_arrives_and_both_are_fine() {
+    let mut bench = Bench::seeding(Role::Agent);
+    for index in 0..3 {
+        bench.say(1, Message::Request { swarm: 7, index: PieceIndex(index), urgent: false });
+    }
+    // Two are being read, the third waits.
+    let late = bench.say(1, Message::Cancel { swarm: 7, index: PieceIndex(0) });
+    assert!(late.is_empty());
+    let queued = bench.say(1, Message::Cancel { swarm: 7, index: PieceIndex(2) });
+    assert!(sends(&queued, |message| matches!(message, Message::Reject { index: PieceIndex(2), .. })));
+}
+
+#[test]
+fn what_comes_after_we_left_is_ignored() {
+    let mut bench = Bench::downloading();
+    let index = first_request(&bench.say(1, join(Pieces::All)));
+    let outputs = bench.put(Input::Close { digest: digest() });
+    assert!(sends(&outputs, |message| matches!(message, Message::Leave { .. })));
+    assert!(bench.say(1, piece(index.0, LEN)).is_empty());
+    assert!(bench.say(1, Message::Leave { swarm: 7 }).is_empty());
+    assert_eq!(bench.core.status(&digest()), None);
+}
+
+#[test]
+fn a_digest_that_the_store_lacks_is_declined() {
+    let mut bench = Bench::new(Role::Owner);
+    bench.connect(1, 9, false);
+    bench.say(1, join(Pieces::Nothing));
+    let outputs = bench.put(Input::Absent { digest: digest() });
+    assert!(sends(&outputs, |message| *message == Message::Decline { swarm: 7 }));
+    assert!(bench.say(1, Message::Leave { swarm: 7 }).is_empty());
+    assert!(matches!(bench.say(1, join(Pieces::Nothing))[..], [Output::Lookup { .. }]));
+}
+
+#[test]
+fn of_two_connections_to_one_peer_both_ends_keep_the_same() {
+    // We are 5. Towards 9 ours is kept, towards 2 theirs.
+    for (peer, first_outbound, kept) in [(9, true, 1), (9, false, 2), (2, true, 2), (2, false, 1)] {
+        let mut bench = Bench::new(Role::Agent);
+        bench.connect(1, peer, first_outbound);
+        let outputs = bench.connect(2, peer, !first_outbound);
+        let closed = outputs.iter().find_map(|output| match output {
+            Output::Close { conn, reason: CloseReason::Duplicate } => Some(conn.0),
+            _ => None,
+        });
+        assert_eq!(closed, Some(3 - kept), "{peer} {first_outbound}");
+        assert_eq!(bench.core.totals().connections, 1);
+    }
+}
+
+#[test]
+fn a_connection_to_ourselves_is_closed_and_not_tried_again() {
+    let mut bench = Bench::new(Role::Agent);
+    assert_eq!(closes(&bench.connect(1, 5, true)), Some(CloseReason::Myself));
+    assert_eq!(bench.core.totals().connections, 0);
+}
+
+#[test]
+fn a_store_without_room_fails_the_download() {
+    let mut bench = Bench::new(Role::Agent);
+    bench.put(Input::Open { digest: digest() });
+    let reply = AnnounceReply { metainfo: Some(metainfo()), ..AnnounceReply::default() };
+    assert!(matches!(bench.put(Input::Announced { digest: digest(), reply })[..], [Output::Prepare { .. }]));
+    let outputs = bench.put(Input::Absent { digest: digest() });
+    assert!(
+        outputs.iter().any(|output| matches!(output, Output::Failed { error: FailReason::Unavailable, .. }))
+    );
+}
+
+#[test]
+fn disk_errors_of_ours_ban_nobody() {
+    let mut bench = Bench::downloading();
+    let mut asked = requests(&bench.say(1, join(Pieces::All)));
+    for _ in 0..5 {
+        let index = asked.remove(0);
+        let stored = bench.say(1, piece(index.0, LEN));
+        assert!(stored.iter().any(|output| matches!(output, Output::StorePiece { .. })));
+        asked.extend(requests(&stored));
+        let source = shoal_swarm_protocol::Source::Conn(ConnId(1));
+        let why = shoal_swarm_protocol::RejectCause::Disk;
+        let rejected = bench.put(Input::PieceRejected { digest: digest(), index, source, why });
+        assert!(closes(&rejected).is_none() && requests(&rejected).is_empty());
+        bench.now = bench.now.plus_millis(900);
+        asked.extend(requests(&bench.put(Input::Tick)));
+    }
+    assert_eq!(bench.core.totals().banned_peers, 0);
+}
+
+#[test]
+fn an_empty_blob_is_complete_at_once() {
+    let mut bench = Bench::new(Role::Agent);
+    bench.put(Input::Open { digest: digest() });
+    let metainfo = Metainfo::new(digest(), 0, Vec::new()).unwrap();
+    let reply = AnnounceReply { metainfo: Some(metainfo.clone()), ..AnnounceReply::default() };
+    bench.put(Input::Announced { digest: digest(), reply });
+    let outputs = bench.put(Input::Prepared { digest: digest(), metainfo, have: Bitfield::empty(0) });
+    assert!(outputs.iter().any(|output| matches!(output, Output::Completed { .. })));
+}
