@@ -23,7 +23,8 @@ pub(crate) fn release_programs() -> Result<PathBuf> {
     complain("building the release programs …");
     let metadata = workspace::metadata()?;
     let mut command = workspace::cargo();
-    command.args(["build", "--release"]);
+    // With this package among them, cargo resolves the same features as for `cargo xtask`, and shares what it built for that.
+    command.args(["build", "--release", "--package", env!("CARGO_PKG_NAME")]);
     for package in &metadata.packages {
         if package
             .targets

@@ -1,3 +1,5 @@
+//! Batches, and answers that do not fit the question.
+
 use std::sync::Mutex;
 
 use super::*;

@@ -60,9 +60,7 @@ impl Tier {
                 let words = ["--workspace", "--exclude", E2E, "--lib", "--bins", "--tests"];
                 vec![Call::new(&words, Some(name), &["--ignored", "--test-threads=1"])]
             }
-            Self::E2e => {
-                vec![Call::new(&["--package", E2E, "--tests"], filter, &["--ignored", "--test-threads=1"])]
-            }
+            Self::E2e => ends(metadata, filter),
         };
         if let (true, Some(bin_dir)) = (self.needs_programs(), bin_dir) {
             let variable = (shoal_e2e::programs::BIN_DIR_VARIABLE.to_owned(), bin_dir.display().to_string());
@@ -83,6 +81,17 @@ fn binaries(metadata: &Metadata, matches: impl Fn(&str) -> bool, filter: Option<
     names.dedup();
     words.extend(names.iter().flat_map(|name| ["--test".to_owned(), (*name).to_owned()]));
     if names.is_empty() { vec![] } else { vec![Call { words, filter, harness: vec![], env: None }] }
+}
+
+/// One call for the end-to-end test binaries. They are picked out of the whole workspace by name and not by package, because cargo
+/// resolves features for what is named, and would build every dependency a second time for the one package.
+fn ends(metadata: &Metadata, filter: Option<String>) -> Vec<Call> {
+    let package = metadata.packages.iter().filter(|package| package.name == E2E);
+    let names = package.flat_map(|package| &package.targets).filter(|target| target.kind == ["test"]);
+    let mut words = vec!["--workspace".to_owned()];
+    words.extend(names.flat_map(|target| ["--test".to_owned(), target.name.clone()]));
+    let harness = ["--ignored", "--test-threads=1"].map(str::to_owned).to_vec();
+    vec![Call { words, filter, harness, env: None }]
 }
 
 /// One call of `cargo test`.

@@ -1,3 +1,5 @@
+//! Frames from a stream that stops anywhere, and frames that no peer may send.
+
 use bytes::Bytes;
 use shoal_swarm_protocol::encode;
 use shoal_swarm_types::PieceIndex;
