@@ -1,7 +1,7 @@
 //! Messages as bytes: `u32 length | u8 type | body`, integers big-endian; the length counts type and body.
 //!
 //! Every length is compared with the most that its message type may have *before* anything is allocated or waited for, so a peer
-//! can never make us hold more than one piece's worth of bytes. The table of types is in [`Kind`]; the rest of the grammar is the
+//! can never make us hold more than one piece's worth of bytes. The table of types is in `Kind`; the rest of the grammar is the
 //! order of fields in [`Message`].
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};

@@ -10,6 +10,7 @@ mod fetching;
 mod receiving;
 mod serving;
 mod status;
+mod storing;
 mod upkeep;
 mod wants;
 mod web;

@@ -247,7 +247,8 @@ pub enum Input {
         /// The pieces that are present.
         have: Bitfield,
     },
-    /// Answer to [`Output::Lookup`]: the store does not have it. Also to [`Output::Prepare`], when the store cannot hold it.
+    /// Answer to [`Output::Lookup`]: the store does not have it. Also to [`Output::Prepare`], when the store cannot hold it; and
+    /// unasked, when the store has evicted a blob: it is no longer served or announced.
     Absent {
         /// The blob.
         digest: Digest,
@@ -329,7 +330,8 @@ pub enum Input {
         /// Whose fault it is.
         why: RejectCause,
     },
-    /// A piece that was present no longer verifies: fetch it again.
+    /// A piece that was present no longer verifies: fetch it again. Opens the blob, if it was only seeded; `Completed` follows anew.
+    /// Ignored for a blob that is not in memory: [`Input::Open`] it.
     PieceLost {
         /// The blob.
         digest: Digest,

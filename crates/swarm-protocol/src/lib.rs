@@ -11,6 +11,20 @@
 //! Nothing is answered twice and nothing may stay unanswered: every `Prepare`, `Lookup`, `Announce` (but `Stopped`), `Dial`,
 //! `ReadPiece`, `StorePiece` and `FetchWeb` gets exactly one answer, sooner or later and in any order; every sent `Piece` is
 //! followed by a `Drained` or a `Disconnected`. Inputs about connections or blobs that the core has already forgotten are ignored.
+//! A late answer does no harm: each carries its digest or connection, and the core checks it against its present state.
+//!
+//! # Goals, non-goals, price
+//!
+//! The fleet should finish in the time that its links allow (the fluid bound), with one copy out of the owner's uplink, on any piece of
+//! hardware going wrong. So owners hand out distinct pieces, neighbours are asked by load, and nobody is choked or punished for anything
+//! but corrupt bytes. Fairness among peers is no goal: they belong to one operator. The price of a core without input or output is that
+//! every decision waits for the driver's next call, and that a piece is the smallest thing it sees: progress within a piece is not known.
+//!
+//! # Rooms
+//!
+//! `download` owns the states of pieces (`download/STATE.md` has the drawing), `pick` chooses among them, `window` sizes requests,
+//! `upload` orders what is sent, `announce`, `dial` and `ban` keep their own time, `core` joins them. `tests/sim.rs` runs many cores in
+//! virtual time.
 
 mod announce;
 mod ban;

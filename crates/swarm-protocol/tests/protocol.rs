@@ -310,3 +310,83 @@ fn an_empty_blob_is_complete_at_once() {
     let outputs = bench.put(Input::Prepared { digest: digest(), metainfo, have: Bitfield::empty(0) });
     assert!(outputs.iter().any(|output| matches!(output, Output::Completed { .. })));
 }
+
+/// Any message about small numbers, so that many are nearly right.
+fn any_message(kind: u8, swarm: u32, index: u32, flag: bool) -> Message {
+    let index = PieceIndex(index);
+    match kind {
+        0 => Message::Join {
+            swarm,
+            digest: digest(),
+            owner: flag,
+            pieces: if flag { Pieces::All } else { Pieces::Nothing },
+        },
+        1 => Message::Leave { swarm },
+        2 => Message::Decline { swarm },
+        3 => Message::Have { swarm, index, queue: index.0 * LEN },
+        4 => Message::Request { swarm, index, urgent: flag },
+        5 => Message::RequestAny { swarm },
+        6 => Message::Assign { swarm, index },
+        7 => Message::RejectAny { swarm },
+        8 => Message::Hurry { swarm, index },
+        9 => Message::Piece { swarm, index, queue: 0, data: Bytes::from(vec![0; LEN as usize]) },
+        10 => Message::Reject { swarm, index },
+        _ => Message::Cancel { swarm, index },
+    }
+}
+
+/// What the driver may answer to an output, in good or bad faith of the disk.
+fn answer(output: &Output, good: bool) -> Option<Input> {
+    use shoal_swarm_protocol::RejectCause::Corrupt;
+    Some(match output {
+        Output::Lookup { digest } if !good => Input::Absent { digest: *digest },
+        Output::Lookup { .. } => prepared(Bitfield::full(COUNT)),
+        Output::ReadPiece { conn, digest, index } => {
+            let data = good.then(|| Bytes::from(vec![0; LEN as usize]));
+            Input::PieceRead { conn: *conn, digest: *digest, index: *index, data }
+        }
+        Output::StorePiece { digest, index, .. } if good => {
+            Input::PieceStored { digest: *digest, index: *index }
+        }
+        Output::StorePiece { digest, index, source, .. } => {
+            Input::PieceRejected { digest: *digest, index: *index, source: *source, why: Corrupt }
+        }
+        Output::Send { conn, message: Message::Piece { .. } } => Input::Drained { conn: *conn },
+        _ => return None,
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_sequence_of_messages_brings_a_core_down(
+        kind in 0..3_u8,
+        steps in proptest::collection::vec((0..16_u8, 1..4_u64, 6..9_u32, 0..11_u32, proptest::bool::ANY), 0..200),
+    ) {
+        let mut bench = match kind {
+            0 => Bench::downloading(),
+            1 => Bench::seeding(Role::Owner),
+            _ => Bench::seeding(Role::Agent),
+        };
+        let mut pending = Vec::new();
+        let mut next_conn = 100;
+        let mut conns = [1, 2, 3];
+        for (step, conn, swarm, index, flag) in steps {
+            let at = (conn - 1) as usize;
+            bench.now = bench.now.plus_millis(u64::from(index) * 20);
+            let outputs = match step {
+                0..=11 => bench.say(conns[at], any_message(step, swarm, index, flag)),
+                12 => bench.put(Input::Disconnected { conn: ConnId(conns[at]) }),
+                13 => {
+                    next_conn += 1;
+                    conns[at] = next_conn;
+                    bench.connect(next_conn, conn as u8 + 7, flag)
+                }
+                14 if flag => bench.put(Input::PieceLost { digest: digest(), index: PieceIndex(index) }),
+                14 => bench.put(Input::Open { digest: digest() }),
+                _ if pending.is_empty() => bench.put(Input::Tick),
+                _ => bench.put(pending.remove(0)),
+            };
+            pending.extend(outputs.iter().filter_map(|output| answer(output, flag)));
+        }
+    }
+}

@@ -9,13 +9,10 @@ use shoal_swarm_types::PieceIndex;
 
 use super::Core;
 use super::receiving::Verdict;
-use crate::blob::{Blob, Phase};
-use crate::download::{Delivery, Download, PieceState};
-use crate::io::{BanReason, CloseReason, ConnId, Output, RejectCause, Source, Violation};
-use crate::limits::{
-    ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, REDIAL_MS, REJECT_HOLD_MICROS, WANT_CREDIT_MAX,
-    WANT_EARNED_PER_1000,
-};
+use crate::blob::Phase;
+use crate::download::{Download, PieceState};
+use crate::io::{ConnId, Source, Violation};
+use crate::limits::{ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, REJECT_HOLD_MICROS};
 use crate::message::Message;
 use crate::peer::Asked;
 use crate::pick::{overlap, rarest};
@@ -23,9 +20,6 @@ use crate::timers::Timer;
 
 /// A request is late after this many times the usual: half of all requests take longer than their mean.
 const LATE_FACTOR: u64 = 2;
-
-/// Wait after our own disk refused a piece, doubled each time up to 64-fold, in microseconds.
-const DISK_HOLD_MICROS: u64 = 100_000;
 
 impl Core {
     /// Asks for whatever may be asked for now.
@@ -310,27 +304,8 @@ impl Core {
         Ok(())
     }
 
-    /// Hands the bytes of a piece to the driver, unless they are there already; whoever else was asked is told.
-    pub(super) fn store(&mut self, digest: Digest, index: PieceIndex, source: Source, data: Bytes) {
-        let Some(blob) = self.blobs.get_mut(&digest) else { return };
-        self.dirty.insert(digest);
-        match blob.download.as_mut().map(|download| download.deliver(index, source)) {
-            Some(Delivery::Store { others }) => {
-                self.outputs.push_back(Output::StorePiece { digest, index, source, data });
-                for other in others {
-                    self.take_back(other, digest, index);
-                }
-            }
-            Some(Delivery::Duplicate) => {
-                blob.duplicates += 1;
-                self.totals.duplicate_pieces += 1;
-            }
-            None => {}
-        }
-    }
-
     /// Tells a source that a piece is no longer wanted. A web seed cannot be told.
-    fn take_back(&mut self, source: Source, digest: Digest, index: PieceIndex) {
+    pub(super) fn take_back(&mut self, source: Source, digest: Digest, index: PieceIndex) {
         let Source::Conn(conn) = source else { return };
         if self.peers.get_mut(&conn).is_some_and(|peer| peer.give_up(digest, index)) {
             self.say(conn, digest, |swarm| Message::Cancel { swarm, index });
@@ -348,106 +323,6 @@ impl Core {
                 download.release(index, Source::Conn(conn));
             }
             self.dirty.insert(digest);
-        }
-    }
-
-    /// A piece was verified and written.
-    pub(super) fn piece_stored(&mut self, digest: Digest, index: PieceIndex) {
-        let Some(blob) = self.blobs.get_mut(&digest) else { return };
-        let Some(download) = blob.download.as_mut() else { return };
-        let PieceState::Storing(source) = download.state(index) else { return };
-        download.stored(index);
-        let len = download.piece_len(index);
-        blob.progress = self.now;
-        blob.disk_hold = (self.now, 0);
-        blob.want_credit = (blob.want_credit + WANT_EARNED_PER_1000).min(WANT_CREDIT_MAX);
-        for received in [&mut blob.received, &mut self.totals.received] {
-            match source {
-                Source::Web => received.web_bytes += len,
-                Source::Conn(conn) if blob.members.get(&conn).is_some_and(|member| member.owner) => {
-                    received.owner_bytes += len;
-                }
-                Source::Conn(_) => received.peer_bytes += len,
-            }
-        }
-        self.totals.stored_pieces += 1;
-        self.tell_have(digest, index);
-        self.dirty.insert(digest);
-        if self.blobs.get(&digest).is_some_and(Blob::is_complete) {
-            self.completed(digest);
-        }
-    }
-
-    /// Tells everybody in the swarm that we have a piece, but those who have it too.
-    fn tell_have(&mut self, digest: Digest, index: PieceIndex) {
-        let queue = self.load(&digest);
-        let Some(blob) = self.blobs.get(&digest) else { return };
-        for (conn, peer) in &self.peers {
-            if !blob.members.get(conn).is_some_and(|member| member.pieces.has(index)) {
-                let message = peer.say(*conn, &digest, |swarm| Message::Have { swarm, index, queue });
-                self.outputs.extend(message);
-            }
-        }
-    }
-
-    /// A piece was not written.
-    pub(super) fn piece_rejected(
-        &mut self,
-        digest: Digest,
-        index: PieceIndex,
-        source: Source,
-        why: RejectCause,
-    ) {
-        let Some(blob) = self.blobs.get_mut(&digest) else { return };
-        if !blob.download.as_mut().is_some_and(|download| download.rejected(index)) {
-            return;
-        }
-        self.dirty.insert(digest);
-        if why == RejectCause::Disk {
-            let (_, failures) = blob.disk_hold;
-            blob.disk_hold = (self.now.plus_micros(DISK_HOLD_MICROS << failures.min(6)), failures + 1);
-            return;
-        }
-        blob.corrupt += 1;
-        self.totals.corrupt_pieces += 1;
-        match source {
-            Source::Web => blob.web.failed(self.now, &mut self.rng),
-            Source::Conn(conn) => {
-                // Its next copy of this piece will hardly be better.
-                if let Some(member) = blob.members.get_mut(&conn) {
-                    member.holds.insert(index, self.now.plus_millis(REDIAL_MS.1));
-                }
-                self.blame(conn);
-            }
-        }
-    }
-
-    /// A peer sent a corrupt piece; bans it if that was one too many.
-    fn blame(&mut self, conn: ConnId) {
-        let standing = self.peers.get(&conn).map(|peer| (peer.id, peer.addr));
-        let departed = || self.departed.iter().find(|(of, ..)| *of == conn).map(|(_, id, addr)| (*id, *addr));
-        let Some((id, addr)) = standing.or_else(departed) else { return };
-        if !self.bans.corrupt(id, addr, self.now) {
-            return;
-        }
-        self.totals.banned_peers += 1;
-        self.outputs.push_back(Output::Banned { peer: id, reason: BanReason::Corrupt });
-        let banned: Vec<ConnId> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.id == id || peer.addr == addr)
-            .map(|(conn, _)| *conn)
-            .collect();
-        for conn in banned {
-            self.close_conn(conn, CloseReason::Banned);
-        }
-    }
-
-    /// A piece that was present no longer verifies: fetch it again, even if nobody had the blob open.
-    pub(super) fn piece_lost(&mut self, digest: Digest, index: PieceIndex) {
-        let Some(blob) = self.blobs.get_mut(&digest) else { return };
-        if blob.download.as_mut().is_some_and(|download| download.lost(index)) {
-            self.open(digest);
         }
     }
 }
