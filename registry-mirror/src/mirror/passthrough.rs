@@ -10,7 +10,7 @@ use shoal_telemetry::rooms::mirror::{AnswerSource, RequestKind};
 
 use super::Rooms;
 
-/// For one list. A list is one indexed query on the server.
+/// For one list in all, whatever the number of names that may be meant. A list is one indexed query on the server.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest list that is passed on: referrers pages are cut at 4 MiB by registries, tag pages are far smaller.
@@ -33,18 +33,28 @@ pub(super) async fn serve(
             candidates.into_iter().filter_map(|candidate| renamed(route, candidate)).collect()
         }
     };
+    let asked = tokio::time::timeout(TIMEOUT, ask_each(rooms, request, &paths)).await;
+    let answer = asked.unwrap_or_else(|_elapsed| Err(unreachable(&format!("no answer within {TIMEOUT:?}"))));
+    let source = if answer.is_ok() { AnswerSource::Server } else { AnswerSource::Miss };
+    rooms.metrics.request(RequestKind::Other, source);
+    answer
+}
+
+/// The first list that exists.
+async fn ask_each(rooms: &Rooms, request: &Request, paths: &[String]) -> Result<Response, OciError> {
     let mut last = OciError::new(ErrorCode::NameUnknown, "this mirror does not answer for that registry");
     for path in paths {
-        match ask(rooms, request, &path).await {
-            Ok(response) => {
-                rooms.metrics.request(RequestKind::Other, AnswerSource::Server);
-                return Ok(response);
-            }
+        match ask(rooms, request, path).await {
+            Ok(response) => return Ok(response),
             Err(error) => last = error,
         }
     }
-    rooms.metrics.request(RequestKind::Other, AnswerSource::Miss);
     Err(last)
+}
+
+/// Clients go on to their next host after this, as after a name that the server does not know; the message tells people why.
+fn unreachable(why: &str) -> OciError {
+    OciError::new(ErrorCode::NameUnknown, format!("the server cannot be asked: {why}"))
 }
 
 /// Path of the same list of another repository.
@@ -59,8 +69,6 @@ fn renamed(route: &Route, repository: Repository) -> Option<String> {
 }
 
 async fn ask(rooms: &Rooms, request: &Request, path: &str) -> Result<Response, OciError> {
-    let unreachable =
-        |why: String| OciError::new(ErrorCode::NameUnknown, format!("the server cannot be asked: {why}"));
     // `ns` is between the client and us; the rest is the server's.
     let pairs = shoal_http::query::pairs(request.uri().query());
     let passed_on = pairs.iter().filter(|(name, _)| matches!(name.as_str(), "n" | "last" | "artifactType"));
@@ -71,17 +79,17 @@ async fn ask(rooms: &Rooms, request: &Request, path: &str) -> Result<Response, O
     if let Some(accept) = accept {
         asked = asked.header(ACCEPT, accept);
     }
-    let asked = asked.body(Body::empty()).map_err(|error| unreachable(error.to_string()))?;
-    let answer = rooms.client.send(asked, TIMEOUT).await.map_err(|error| unreachable(error.to_string()))?;
+    let asked = asked.body(Body::empty()).map_err(|error| unreachable(&error.to_string()))?;
+    let answer = rooms.client.send(asked, TIMEOUT).await.map_err(|error| unreachable(&error.to_string()))?;
     let (head, body) = answer.into_parts();
-    let bytes = tokio::time::timeout(TIMEOUT, body.collect(LIST_LEN_MAX))
-        .await
-        .map_err(|_| unreachable("its answer did not end in time".to_owned()))?
-        .map_err(|error| unreachable(error.to_string()))?;
+    let bytes = body.collect(LIST_LEN_MAX).await.map_err(|error| unreachable(&error.to_string()))?;
     match head.status {
         StatusCode::OK => {}
         StatusCode::BAD_REQUEST => return Err(refused(&bytes).with_status(400)),
-        status => return Err(unreachable(format!("it answered {status}"))),
+        StatusCode::NOT_FOUND => {
+            return Err(OciError::new(ErrorCode::NameUnknown, "the server has no such repository"));
+        }
+        status => return Err(unreachable(&format!("it answered {status}"))),
     }
     let mut response = Response::new(Body::empty());
     response.headers_mut().insert(CONTENT_LENGTH, bytes.len().into());

@@ -128,6 +128,7 @@ impl Handler for Server {
                 self.blob(path, &request)
             }
             path if path.contains("/manifests/") => self.manifest(path, &request),
+            path if path.contains("/missing/") => json::text(StatusCode::NOT_FOUND, "no"),
             path => {
                 self.state.lock().unwrap().asked.push(request.uri().to_string());
                 let mut response =
@@ -303,9 +304,18 @@ impl Answer {
 
     /// The code of the first error in an OCI error body.
     pub(crate) fn error_code(&self) -> String {
+        self.error_field("code")
+    }
+
+    /// What it says to people.
+    pub(crate) fn error_message(&self) -> String {
+        self.error_field("message")
+    }
+
+    fn error_field(&self, name: &str) -> String {
         assert_eq!(self.header("content-type"), Some("application/json"));
         let parsed: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
-        parsed["errors"][0]["code"].as_str().unwrap().to_owned()
+        parsed["errors"][0][name].as_str().unwrap().to_owned()
     }
 }
 

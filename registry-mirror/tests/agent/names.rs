@@ -124,3 +124,25 @@ async fn lists_are_the_servers() {
     cluster.stop_server().await;
     assert_eq!(cluster.get("/v2/team/app/tags/list").await.status, 404);
 }
+
+#[tokio::test]
+async fn a_list_that_the_server_lacks_is_told_from_a_server_that_is_away() {
+    let mut cluster = Cluster::start().await;
+    let missing = cluster.get("/v2/missing/app/tags/list").await;
+    assert_eq!((missing.status, missing.error_code().as_str()), (404, "NAME_UNKNOWN"));
+    assert!(missing.error_message().contains("the server has no such repository"), "{missing:?}");
+    cluster.stop_server().await;
+    let away = cluster.get("/v2/missing/app/tags/list").await;
+    assert_eq!((away.status, away.error_code().as_str()), (404, "NAME_UNKNOWN"));
+    assert!(away.error_message().contains("the server cannot be asked"), "{away:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_costs_a_list_five_seconds_whatever_the_names_that_may_be_meant() {
+    let cluster = Cluster::start().await;
+    cluster.state.lock().unwrap().hangs = true;
+    let asked = std::time::Instant::now();
+    let answer = cluster.get("/v2/team/app/tags/list?ns=r.example.com").await;
+    assert_eq!((answer.status, answer.error_code().as_str()), (404, "NAME_UNKNOWN"));
+    assert!(asked.elapsed() < std::time::Duration::from_secs(8), "{:?}", asked.elapsed());
+}
