@@ -18,7 +18,7 @@ pub struct Options {
     pub durability: Durability,
     /// Bytes that complete blobs, unfinished downloads (at their full size) and uploads may take together; `None` = no limit.
     pub capacity: Option<u64>,
-    /// Bytes of disk that the store leaves free for others. 0 = none.
+    /// Bytes of disk that the store leaves free for others. With 0 it may fill the disk, and a cache evicts before that.
     pub free_min: u64,
 }
 

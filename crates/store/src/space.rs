@@ -137,9 +137,6 @@ impl Space {
     }
 
     fn over_disk(&self, state: &mut State, len: u64) -> Result<Option<Shortfall>> {
-        if self.free_min == 0 {
-            return Ok(None);
-        }
         if len > 0 && state.credit >= len {
             state.credit -= len;
             return Ok(None);
@@ -199,6 +196,16 @@ mod tests {
         assert!(modest.take(Class::Blob, 1).unwrap().is_err(), "promised bytes count");
         modest.settle(u64::MAX);
         modest.take(Class::Blob, 1).unwrap().unwrap();
+    }
+
+    #[test]
+    fn without_a_reserve_the_disk_itself_is_still_a_limit() {
+        let (_dir, space) = space(None, 0);
+        space.take(Class::Partial, 1).unwrap().unwrap();
+        assert_eq!(
+            space.take(Class::Partial, u64::MAX).unwrap().map_err(|short| short.limit),
+            Err(NoSpace::FreeMin { wanted: u64::MAX })
+        );
     }
 
     #[test]
