@@ -43,8 +43,8 @@ pub(crate) struct Shared {
     /// Held by the one thread that makes room.
     pub(crate) evictor: Mutex<()>,
     pub(crate) evictions: AtomicU64,
-    /// Locked as long as the file is open.
-    _lock: File,
+    /// Locked until the last handle is dropped.
+    lock: File,
 }
 
 /// How full the store is.
@@ -76,7 +76,17 @@ impl Shared {
             partials: Partials::default(),
             evictor: Mutex::default(),
             evictions: AtomicU64::new(0),
-            _lock: lock,
+            lock,
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// Closing the file may not be enough: a child process that is just being started has a copy of every open file until it runs
+    /// its program.
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::debug!(%error, "the store's lock ends with its file");
         }
     }
 }
@@ -211,5 +221,20 @@ impl Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Store").field(&self.shared.paths.root()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_lock_in_a_starting_child_does_not_keep_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), Options::cache(0)).unwrap();
+        let copy = store.shared.lock.try_clone().unwrap();
+        drop(store);
+        Store::open(dir.path(), Options::cache(0)).unwrap();
+        drop(copy);
     }
 }
