@@ -14,35 +14,35 @@ pub struct Cli {
     #[arg(short, long, value_name = "FILE", env = "SHOAL_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Name or address of the Shoal server [server.host]
+    /// Name or address of the Shoal server (server.host)
     #[arg(long, value_name = "HOST")]
     pub server: Option<String>,
 
-    /// URL of the server's registry, when it is not on port 15000 [server.registry]
+    /// URL of the server's registry, when it is not on port 15000 (server.registry)
     #[arg(long, value_name = "URL")]
     pub server_registry: Option<String>,
 
-    /// URL of a tracker, when it is not on port 15003; may be repeated [server.trackers]
+    /// URL of a tracker, when it is not on port 15003; may be repeated (server.trackers)
     #[arg(long, value_name = "URL")]
     pub tracker: Vec<String>,
 
-    /// Directory of the cache [cache.directory]
+    /// Directory of the cache (cache.directory)
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
 
-    /// Bytes kept at most, such as 20GiB [cache.capacity]
+    /// Bytes kept at most, such as 20GiB (cache.capacity)
     #[arg(long, value_name = "SIZE")]
     pub capacity: Option<String>,
 
-    /// Address of the mirror [registry.listen]
+    /// Address of the mirror (registry.listen)
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
 
-    /// Address of the swarm [peer.listen]
+    /// Address of the swarm (peer.listen)
     #[arg(long, value_name = "ADDR")]
     pub peer_listen: Option<String>,
 
-    /// Address of health, metrics and status [admin.listen]
+    /// Address of health, metrics and status (admin.listen)
     #[arg(long, value_name = "ADDR")]
     pub admin_listen: Option<String>,
 

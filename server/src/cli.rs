@@ -17,35 +17,35 @@ pub struct Cli {
     #[arg(short, long, value_name = "FILE", env = "SHOAL_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Directory of all data [data_directory]
+    /// Directory of all data (data_directory)
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// Address for push and pull [registry.listen]
+    /// Address for push and pull (registry.listen)
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
 
-    /// Address of the origin's swarm port [origin.peer_listen]
+    /// Address of the origin's swarm port (origin.peer_listen)
     #[arg(long, value_name = "ADDR")]
     pub peer_listen: Option<String>,
 
-    /// Address of the origin's HTTP port [origin.listen]
+    /// Address of the origin's HTTP port (origin.listen)
     #[arg(long, value_name = "ADDR")]
     pub origin_listen: Option<String>,
 
-    /// Address of the tracker [tracker.listen]
+    /// Address of the tracker (tracker.listen)
     #[arg(long, value_name = "ADDR")]
     pub tracker_listen: Option<String>,
 
-    /// Address of tag look-ups [tags.listen]
+    /// Address of tag look-ups (tags.listen)
     #[arg(long, value_name = "ADDR")]
     pub tags_listen: Option<String>,
 
-    /// Address of health, metrics and status [admin.listen]
+    /// Address of health, metrics and status (admin.listen)
     #[arg(long, value_name = "ADDR")]
     pub admin_listen: Option<String>,
 
-    /// Host at which agents reach this server, when it is not the one at which they reach the tracker [advertise.host]
+    /// Host at which agents reach this server, when it is not the one at which they reach the tracker (advertise.host)
     #[arg(long, value_name = "HOST")]
     pub advertise: Option<String>,
 
