@@ -355,14 +355,24 @@ fn a_piece_lost_on_disk_is_fetched_again() {
     assert_eq!(flash.world.nodes[agent].stored[&digest].last().unwrap().1, index);
 }
 
-/// For tuning: `SIM=count,mbit,mib,seeds cargo test -p shoal-swarm-protocol --release --test sim table -- --ignored --nocapture`
+/// For tuning: `SIM=count,mbit,mib,seeds cargo test -p shoal-swarm-protocol --release --test sim table -- --ignored --nocapture`.
+/// With `READERS=1` every agent also reads the blob in order, as a runtime does.
 #[test]
 #[ignore = "prints figures, asserts nothing"]
 fn table() {
     let text = std::env::var("SIM").unwrap_or_else(|_| "16,20,32,3".to_owned());
     let numbers: Vec<u64> = text.split(',').map(|number| number.parse().unwrap()).collect();
     let [count, mbit, mib, seeds] = numbers[..] else { panic!("SIM=count,mbit,mib,seeds") };
+    let readers = std::env::var_os("READERS").is_some();
     for seed in 1..=seeds {
-        println!("{}", flash(count as usize, mbit, mib * MIB, seed).report());
+        let mut flash = Flash::new(count as usize, mbit, mib * MIB, seed);
+        flash.open_all();
+        for agent in flash.agents.clone().into_iter().filter(|_| readers) {
+            flash.world.at_ms(1, Script::Read(agent, flash.digest, 64));
+        }
+        flash.finish(400_000);
+        let mean =
+            flash.agents.iter().map(|agent| in_order(&flash.world, *agent, &flash.digest)).sum::<f64>();
+        println!("{}; half in order after {:.2} s", flash.report(), mean / count as f64);
     }
 }

@@ -161,7 +161,7 @@ impl Core {
         for index in member.promised.iter().flat_map(|promised| promised.iter()) {
             given.set(index);
         }
-        let index = least_copied(download.present(), &given, &blob.availability, &mut self.rng)?;
+        let index = least_copied(download.present(), &given, &blob.availability)?;
         Some((index, download.piece_len(index)))
     }
 
