@@ -90,7 +90,7 @@ impl App {
         let admin = admin.with_metrics(listeners.listener("admin"));
         let peer = TcpListener::bind(config.peer.listen)
             .await
-            .with_context(|| format!("cannot listen on {} (peer.listen)", config.peer.listen))?;
+            .with_context(|| cannot_listen("peer.listen", config.peer.listen))?;
         let addresses = Addresses {
             registry: registry.local_addr(),
             peer: peer.local_addr()?,
@@ -160,7 +160,11 @@ impl App {
 }
 
 async fn bind(addr: SocketAddr, key: &str, options: SocketOptions) -> Result<Listener> {
-    Listener::bind_with(addr, options).await.with_context(|| format!("cannot listen on {addr} ({key})"))
+    Listener::bind_with(addr, options).await.with_context(|| cannot_listen(key, addr))
+}
+
+fn cannot_listen(key: &str, addr: SocketAddr) -> String {
+    format!("cannot listen on {addr} ({key}); another process has it, or the address is not of this machine")
 }
 
 /// Limits of the mirror. Little is written ahead of a client: see [`SEND_BUFFER`].

@@ -14,7 +14,7 @@ pub struct Cli {
     #[arg(short, long, value_name = "FILE", env = "SHOAL_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Name or address of the Shoal server (server.host)
+    /// Name or address of the Shoal server, without scheme and port (server.host)
     #[arg(long, value_name = "HOST")]
     pub server: Option<String>,
 

@@ -180,7 +180,11 @@ impl Config {
         }
         for url in std::iter::once(self.server.registry_url()).chain(self.server.tracker_urls()) {
             if !is_plain_url(&url) {
-                add("server", format!("`{url}` is not a usable address"), "write it as http://host:port");
+                add(
+                    "server",
+                    format!("`{url}` is not a usable address"),
+                    "write host as a name or an address alone, registry and trackers as http://host:port",
+                );
             }
         }
         if self.cache.directory.as_os_str().is_empty() {

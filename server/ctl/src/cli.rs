@@ -7,7 +7,7 @@ use shoal_oci::{Digest, Repository};
 #[derive(Debug, Parser)]
 #[command(name = "shoalctl", version, max_term_width = 110)]
 pub(crate) struct Cli {
-    /// Admin port of the server; its other ports are learnt from there
+    /// URL of the server's admin port; the other ports are learnt from there
     #[arg(
         long,
         global = true,
@@ -38,7 +38,7 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// State of the server and of agents; fails when one of them is not ready
     Status {
-        /// Admin ports of agents, separated by commas
+        /// URLs of the admin ports of agents, separated by commas
         #[arg(long, env = "SHOAL_AGENTS", value_delimiter = ',', value_name = "URL")]
         agents: Vec<String>,
     },
