@@ -30,6 +30,9 @@ fn start(cli: &Cli) -> Result<()> {
         return print("the configuration is valid\n");
     }
     shoal_telemetry::init_logging(config.log.format, &config.log.filter);
+    if let Err(error) = shoal_http::open_files::raise_limit() {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+    }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(cli, &config))
 }
 

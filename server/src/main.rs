@@ -30,6 +30,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     shoal_telemetry::init_logging(config.log.format, &config.log.filter);
+    if let Err(error) = shoal_http::open_files::raise_limit() {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+    }
     match serve(&cli, &config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,6 +9,7 @@ pub mod body;
 pub mod client;
 mod connection;
 pub mod json;
+pub mod open_files;
 pub mod probes;
 pub mod query;
 pub mod server;
