@@ -139,7 +139,7 @@ mod tests {
         let words = |tier: Tier| tier.plan(&metadata, None, None).remove(0).words.join(" ");
         assert!(words(Tier::Contract).ends_with("--test contract"), "{}", words(Tier::Contract));
         assert!(words(Tier::Sim).ends_with("--test sim"));
-        assert_eq!(words(Tier::E2e), "--package shoal-e2e --tests");
+        assert_eq!(words(Tier::E2e), "--workspace --test docker");
     }
 
     #[test]
