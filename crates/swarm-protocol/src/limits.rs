@@ -126,6 +126,9 @@ pub(crate) const UPLOAD_PATIENCE_FACTOR: u64 = 4;
 /// Bounds of that patience: scheduling noise below, a reader's patience above.
 pub(crate) const UPLOAD_PATIENCE_MICROS: (u64, u64) = (20_000, 2_000_000);
 
+/// A neighbour with no more pieces than this waiting to be sent serves a request about as soon as an owner would.
+pub(crate) const NEIGHBOUR_EASE_PIECES: u64 = 4;
+
 /// Missing pieces below which the endgame begins. Larger ones bought nothing.
 pub(crate) const ENDGAME_PIECES: usize = 3;
 

@@ -356,6 +356,37 @@ fn a_piece_lost_on_disk_is_fetched_again() {
     assert_eq!(flash.world.nodes[agent].stored[&digest].last().unwrap().1, index);
 }
 
+#[test]
+fn agents_that_come_later_get_it_from_agents() {
+    let mut flash = Flash::new(3, 1_000, 64 * MIB, 1);
+    for (at, agent) in flash.agents.clone().into_iter().enumerate() {
+        flash.world.at_ms(at as u64 * 2_000, Script::Open(agent, flash.digest));
+        flash.world.at_ms(at as u64 * 2_000 + 1, Script::Read(agent, flash.digest, 64));
+    }
+    flash.finish(60_000);
+    let report = flash.report();
+    // One copy for the first; the others take little from the owner, before they have met the first.
+    assert!(report.copies <= 1.2, "{report}");
+}
+
+#[test]
+fn an_owner_helps_when_the_only_complete_agent_is_too_busy() {
+    let mut flash = Flash::new(13, 20, 16 * MIB, 1);
+    for (at, agent) in flash.agents.clone().into_iter().enumerate() {
+        flash.world.at_ms(if at == 0 { 0 } else { 10_000 }, Script::Open(agent, flash.digest));
+    }
+    flash.finish(60_000);
+    let fleet = Report::of(
+        &flash.world,
+        &flash.digest,
+        &[flash.owner],
+        &flash.agents[1..],
+        Time::from_millis(10_000),
+    );
+    // Two sources halve the time in which every piece gets out once, so the fleet is limited by its own links alone.
+    assert!(fleet.max <= 1.2, "{fleet}");
+}
+
 /// For tuning: `SIM=count,mbit,mib,seeds cargo test -p shoal-swarm-protocol --release --test sim table -- --ignored --nocapture`.
 /// With `READERS=1` every agent also reads the blob in order, as a runtime does.
 #[test]

@@ -12,7 +12,9 @@ use super::receiving::Verdict;
 use crate::blob::Phase;
 use crate::download::{Download, PieceState};
 use crate::io::{ConnId, Source, Violation};
-use crate::limits::{ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, REJECT_HOLD_MICROS};
+use crate::limits::{
+    ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, NEIGHBOUR_EASE_PIECES, REJECT_HOLD_MICROS,
+};
 use crate::message::Message;
 use crate::peer::Asked;
 use crate::pick::{overlap, rarest};
@@ -29,7 +31,9 @@ impl Core {
             return;
         }
         self.ask_wanted(digest);
-        self.ask_owners(digest);
+        if !self.can_spare_owners(digest) {
+            self.ask_owners(digest);
+        }
         self.ask_neighbours(digest);
         self.ask_again(digest);
     }
@@ -40,6 +44,27 @@ impl Core {
         let storing =
             storing.map(|download| download.storing_count() as u64 * longest(download)).sum::<u64>();
         storing + self.peers.values().map(|peer| peer.asked_bytes).sum::<u64>()
+    }
+
+    /// Whether other agents have everything that is missing here, and one of them has little to send: then the owners' uplinks are
+    /// left to what only they can give. An agent that is complete when a fleet starts is soon too busy for that to hold.
+    fn can_spare_owners(&self, digest: Digest) -> bool {
+        let Some(blob) = self.blobs.get(&digest) else { return false };
+        let Some(download) = &blob.download else { return false };
+        let missing = download.missing();
+        let at_ease = |conn: &ConnId| {
+            let peer = self.peers.get(conn);
+            peer.is_some_and(|peer| {
+                !peer.window.is_slow() && peer.queue <= NEIGHBOUR_EASE_PIECES * longest(download)
+            })
+        };
+        let agents = || blob.members.iter().filter(|(_, member)| !member.owner);
+        if !agents().any(|(conn, member)| at_ease(conn) && overlap(missing, &member.pieces)) {
+            return false;
+        }
+        let owners = blob.members.values().filter(|member| member.owner && member.pieces.is_full()).count();
+        let owners = u32::try_from(owners).unwrap_or(u32::MAX);
+        missing.iter().all(|index| blob.availability[index.0 as usize] > owners)
     }
 
     /// Gives every owner as many free choices as its window allows, but not more than there are pieces to choose.
