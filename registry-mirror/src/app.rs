@@ -20,12 +20,12 @@ use shoal_http::{Client, ClientOptions, Handler, Limits, Listener, ProbeHandler,
 use shoal_store::{Durability, Options, Store};
 use shoal_swarm::{Role, Swarm, SwarmOptions};
 use shoal_swarm_types::PeerId;
-use shoal_telemetry::{Check, Health, HttpMetrics, Metrics, MirrorMetrics, StoreMetrics, SwarmMetrics};
+use shoal_telemetry::{Health, HttpMetrics, Metrics, MirrorMetrics, StoreMetrics, SwarmMetrics};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::admin::AdminHandler;
-use crate::announcer::{self, TrackerAnnouncer};
+use crate::announcer::TrackerAnnouncer;
 use crate::config::Config;
 use crate::fetch::Fetch;
 use crate::manifest_cache::ManifestCache;
@@ -33,14 +33,11 @@ use crate::mirror::Mirror;
 use crate::namespace::Namespaces;
 use crate::references::References;
 use crate::resolve::Resolver;
+use crate::tracker_check::TrackerCheck;
 use crate::web_seed::OriginRanges;
 
 /// How often the cache's occupancy is written to its metrics.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// After this long without an answer of any tracker the agent calls itself degraded instead of not ready: it can still serve what it
-/// has, and a runtime that waits for it gains nothing.
-const TRACKER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Kernel buffer of a connection to the mirror in bytes (Linux takes twice as much). containerd's parallel fetch asks for everything
 /// from an offset, reads its share and hangs up, so what waits in the socket was sent for nothing; the clients are on this machine,
@@ -97,27 +94,23 @@ impl App {
             admin: admin.local_addr(),
         };
         let health = Health::new();
-        health.expect(announcer::CHECK);
         let store = open_store(config).await?;
         let client = Client::new(&ClientOptions::default());
-        let swarm = join(config, peer, addresses.peer.port(), &store, &client, &health, &metrics)?;
+        let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
+        let tracker = tracker(config, peer_id, addresses.peer.port(), &client)?;
+        let announcer = TrackerAnnouncer::new(tracker, TrackerCheck::new(health.clone()));
+        let swarm = join(config, peer, peer_id, &store, &client, announcer.clone(), &metrics);
         for digest in store.digests() {
             swarm.seed(digest);
         }
         let resolver = resolver(config, &client)?;
         let fetch = Fetch::new(swarm.clone(), store.clone(), config.registry.first_byte_timeout.0);
         let mirror_metrics = MirrorMetrics::register(&metrics);
-        let mirror = Mirror::new(
-            resolver.clone(),
-            fetch,
-            config.server.registry_url(),
-            client.clone(),
-            mirror_metrics,
-        );
+        let mirror =
+            Mirror::new(resolver.clone(), fetch, config.server.registry_url(), client, mirror_metrics);
         let status = AdminHandler::new(swarm.clone(), store.clone());
-        let probe = Box::pin(announcer::probe(config.server.tracker_urls(), client, health.clone()));
-        let upkeep =
-            Upkeep { store, resolver, health: health.clone(), metrics: StoreMetrics::register(&metrics) };
+        let probe = Box::pin(announcer.watch());
+        let upkeep = Upkeep { store, resolver, metrics: StoreMetrics::register(&metrics) };
         Ok(Self { addresses, registry, admin, mirror, status, swarm, upkeep, probe, health, metrics })
     }
 
@@ -185,39 +178,42 @@ async fn open_store(config: &Config) -> Result<Store> {
     let (store, recovery) = tokio::task::spawn_blocking(move || Store::open(&root, options))
         .await?
         .with_context(|| format!("cannot open the cache in {shown} (cache.directory)"))?;
-    tracing::info!(directory = shown, ?recovery, "cache opened");
+    tracing::info!(directory = shown, %recovery, "cache opened");
     Ok(store)
+}
+
+fn tracker(config: &Config, peer_id: PeerId, port: u16, client: &Client) -> Result<TrackerClient> {
+    let urls = config.server.tracker_urls();
+    let tracker = TrackerClient::new(&urls, client.clone(), peer_id, port).context("server.trackers")?;
+    Ok(match config.peer.advertise {
+        Some(ip) => tracker.with_ip(ip),
+        None => tracker,
+    })
 }
 
 fn join(
     config: &Config,
     listener: TcpListener,
-    port: u16,
+    peer_id: PeerId,
     store: &Store,
     client: &Client,
-    health: &Health,
+    announcer: TrackerAnnouncer,
     metrics: &Metrics,
-) -> Result<Swarm> {
-    let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
-    let mut tracker = TrackerClient::new(&config.server.tracker_urls(), client.clone(), peer_id, port)
-        .context("server.trackers")?;
-    if let Some(ip) = config.peer.advertise {
-        tracker = tracker.with_ip(ip);
-    }
+) -> Swarm {
     let cluster_key = cluster_key(config.cluster_key.as_ref().map_or("", Secret::reveal));
     let mut options = SwarmOptions::new(peer_id, Role::Agent, cluster_key);
     let stall = config.peer.stall_timeout.get();
     options.limits.fail_ms = u64::try_from(stall.as_millis()).unwrap_or(u64::MAX);
     // The core decides; readers wait twice as long, in case that it does not.
     options.times.stall = stall * 2;
-    Ok(Swarm::start(
+    Swarm::start(
         listener,
         options,
         store.clone(),
-        Arc::new(TrackerAnnouncer::new(tracker, health.clone())),
+        Arc::new(announcer),
         Some(Arc::new(OriginRanges::new(OriginClient::new(client.clone())))),
         SwarmMetrics::register(metrics),
-    ))
+    )
 }
 
 fn resolver(config: &Config, client: &Client) -> Result<Resolver> {
@@ -235,16 +231,13 @@ fn resolver(config: &Config, client: &Client) -> Result<Resolver> {
 struct Upkeep {
     store: Store,
     resolver: Resolver,
-    health: Health,
     metrics: StoreMetrics,
 }
 
 impl Upkeep {
-    /// Keeps the cache's gauges and the size of the manifests' directories, and declares degraded mode when no tracker has answered for
-    /// a while after the start. Never returns.
+    /// Keeps the cache's gauges and the size of the manifests' directories. Never returns.
     async fn run(self) {
-        let started = Instant::now();
-        let mut trimmed = started;
+        let mut trimmed = Instant::now();
         let mut evictions = 0;
         let mut interval = tokio::time::interval(GAUGE_INTERVAL);
         loop {
@@ -253,10 +246,6 @@ impl Upkeep {
             self.metrics.set_usage(usage.bytes, usage.capacity, usage.blobs);
             self.metrics.evictions.inc_by(usage.evictions.saturating_sub(evictions));
             evictions = usage.evictions;
-            let pending = self.health.check(announcer::CHECK) == Some(Check::Pending);
-            if pending && started.elapsed() >= TRACKER_PATIENCE {
-                self.health.degraded(announcer::CHECK, "no tracker has answered since the start");
-            }
             if trimmed.elapsed() >= TRIM_INTERVAL {
                 self.resolver.trim().await;
                 trimmed = Instant::now();

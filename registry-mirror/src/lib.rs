@@ -15,4 +15,5 @@ pub mod namespace;
 pub mod references;
 pub mod resolve;
 pub mod signals;
+mod tracker_check;
 pub mod web_seed;

@@ -16,5 +16,5 @@ pub use exchange::Base;
 pub use origin::OriginClient;
 pub use tracker::{
     AnnounceEvent, AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, ItemError, ItemErrorCode,
-    ItemReply, TrackerClient,
+    ItemReply, Reach, TrackerClient,
 };

@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use shoal_oci::Digest;
 use shoal_swarm_types::{Metainfo, PeerId, PeerInfo};
 
-pub use client::TrackerClient;
+pub use client::{Reach, TrackerClient};
 
 /// Path of the announce endpoint.
 pub const ANNOUNCE_PATH: &str = "/announce";

@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub(crate) blob_gate: Option<(u64, Arc<Semaphore>)>,
     /// Nothing is answered any more.
     pub(crate) hangs: bool,
+    /// Announces find no tracker; every other path is answered.
+    pub(crate) no_tracker: bool,
     /// Stated in place of the true digest of a manifest.
     pub(crate) stated_digest: Option<Digest>,
     /// Paths of registry requests.
@@ -122,6 +124,7 @@ impl Handler for Server {
         let path = request.uri().path().to_owned();
         match path.as_str() {
             "/livez" => json::text(StatusCode::OK, "ok"),
+            "/announce" if self.state.lock().unwrap().no_tracker => json::text(StatusCode::NOT_FOUND, "no"),
             "/announce" => self.announce(json::read(request.into_body(), 1 << 20).await.unwrap()),
             path if path.starts_with("/blobs/") => {
                 self.pass_gate(&request).await;
@@ -270,6 +273,11 @@ impl Cluster {
 
     pub(crate) async fn head(&self, path: &str) -> Answer {
         answer(self.send("HEAD", path, &[]).await).await
+    }
+
+    /// URL of the tracker.
+    pub(crate) fn tracker(&self) -> String {
+        self.config.server.trackers[0].clone()
     }
 
     /// Where the agent keeps its files.

@@ -28,6 +28,23 @@ async fn degraded_and_still_ready_without_a_tracker() {
 }
 
 #[tokio::test]
+async fn a_wrong_tracker_address_is_named_and_stays_degraded() {
+    let mut cluster = Cluster::start().await;
+    eventually("reached", async || cluster.admin("/health").await.body == "ok\n").await;
+    cluster.state.lock().unwrap().no_tracker = true;
+    // Nothing is announced and nothing asked as long as all is well; the restarted agent asks.
+    cluster.restart().await;
+    eventually("degraded", async || cluster.admin("/health").await.body == "degraded\n").await;
+    let blob = content(100, 9);
+    let digest = cluster.push_blob(&blob);
+    assert_eq!(cluster.get(&format!("/v2/team/app/blobs/{digest}")).await.status, 404);
+    let report = String::from_utf8(cluster.admin("/health?verbose=1").await.body.to_vec()).unwrap();
+    assert!(report.contains(&cluster.tracker()) && report.contains("404"), "{report}");
+    cluster.state.lock().unwrap().no_tracker = false;
+    eventually("back", async || cluster.admin("/health").await.body == "ok\n").await;
+}
+
+#[tokio::test]
 async fn what_is_cached_is_announced_at_start_and_taken_back_at_the_end() {
     let blob = content(100_000, 7);
     let cluster = Cluster::start_with(Wish { cached: vec![blob.clone()], ..Wish::default() }).await;

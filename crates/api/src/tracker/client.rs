@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_ok};
 use shoal_http::Client;
 use shoal_ring::{Addresses, Member, MemberId, Ring, Weight};
 use shoal_swarm_types::PeerId;
@@ -46,7 +46,28 @@ struct Trackers {
 
 struct Tracker {
     base: Base,
-    down_until: Mutex<Option<Instant>>,
+    state: Mutex<State>,
+}
+
+/// What the last exchange with a tracker says about it.
+#[derive(Default)]
+enum State {
+    #[default]
+    Unasked,
+    Answers,
+    /// When, and why.
+    Failed(Instant, String),
+}
+
+/// Whether trackers give answers that this program understands, as their last exchanges say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// No exchange has ended yet.
+    Unknown,
+    /// One tracker at least answers.
+    Reached,
+    /// None answers. The reason of each that was asked, with its URL.
+    Lost(String),
 }
 
 /// What became of one item so far.
@@ -62,7 +83,7 @@ impl TrackerClient {
         let mut by_id = BTreeMap::new();
         for url in urls {
             let base = Base::parse(url)?;
-            by_id.insert(tracker_id(&base)?, Tracker { base, down_until: Mutex::new(None) });
+            by_id.insert(tracker_id(&base)?, Tracker { base, state: Mutex::default() });
         }
         if by_id.is_empty() {
             return Err(ApiError::Url { url: String::new(), why: "no tracker is given".to_owned() });
@@ -107,6 +128,28 @@ impl TrackerClient {
         outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| Err(unavailable()))).collect()
     }
 
+    /// Asks every tracker at once about nothing, and returns when one has answered or all have failed, which takes at most twice 5 s.
+    /// Any HTTP server answers; only what a tracker says counts here.
+    pub async fn probe(&self) -> Reach {
+        let asked = self.trackers.by_id.keys().map(|id| Box::pin(self.send(id, &[], &[])));
+        // Either way each exchange has left its outcome with its tracker.
+        _ = select_ok(asked).await;
+        self.reach()
+    }
+
+    /// What the exchanges so far say.
+    pub fn reach(&self) -> Reach {
+        let mut reasons = Vec::new();
+        for tracker in self.trackers.by_id.values() {
+            match &*tracker.state() {
+                State::Unasked => {}
+                State::Answers => return Reach::Reached,
+                State::Failed(_, why) => reasons.push(why.clone()),
+            }
+        }
+        if reasons.is_empty() { Reach::Unknown } else { Reach::Lost(reasons.join("; ")) }
+    }
+
     /// The trackers for one blob, the first choice first, those that have just failed last.
     fn order(&self, item: &AnnounceItem) -> Vec<&MemberId> {
         let now = Instant::now();
@@ -134,10 +177,13 @@ impl TrackerClient {
             items: indices.iter().map(|at| items[*at].clone()).collect(),
         };
         let result = self.exchange(&tracker.base, &request).await;
-        tracker.set_down(result.is_err().then(|| Instant::now() + DOWN_TIME));
-        if let Err(error) = &result {
-            tracing::warn!(tracker = %id, items = indices.len(), %error, "announce failed");
-        }
+        *tracker.state() = match &result {
+            Ok(_) => State::Answers,
+            Err(error) => {
+                tracing::debug!(tracker = %id, items = indices.len(), %error, "announce failed");
+                State::Failed(Instant::now(), error.to_string())
+            }
+        };
         result
     }
 
@@ -170,11 +216,11 @@ impl TrackerClient {
 
 impl Tracker {
     fn is_down(&self, now: Instant) -> bool {
-        self.down_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until)
+        matches!(&*self.state(), State::Failed(at, _) if now < *at + DOWN_TIME)
     }
 
-    fn set_down(&self, until: Option<Instant>) {
-        *self.down_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -21,6 +21,8 @@ enum Answer {
     Good,
     TooFew,
     Failure,
+    Absent,
+    Garbage,
 }
 
 #[async_trait]
@@ -32,6 +34,8 @@ impl Handler for FakeTracker {
         self.requests.lock().unwrap().push(request);
         match self.answer {
             Answer::Failure => return json::error(StatusCode::SERVICE_UNAVAILABLE, "starting"),
+            Answer::Absent => return json::text(StatusCode::NOT_FOUND, "no such page"),
+            Answer::Garbage => return json::text(StatusCode::OK, "<html>welcome</html>"),
             Answer::TooFew => drop(items.pop()),
             Answer::Good => {}
         }
@@ -159,6 +163,31 @@ async fn an_answer_with_too_few_replies_is_not_used() {
     assert!(
         replies.iter().all(|reply| reply.as_ref().is_err_and(|e| e.message.contains("1 replies to 2 items")))
     );
+}
+
+#[tokio::test]
+async fn only_what_a_tracker_says_counts_as_an_answer() {
+    for answer in [Answer::Failure, Answer::Absent, Answer::Garbage] {
+        let (_other, url, _shutdown) = serve(answer).await;
+        let client = client(std::slice::from_ref(&url));
+        assert_eq!(client.reach(), Reach::Unknown);
+        let lost = |reach| matches!(reach, Reach::Lost(why) if why.contains(&url));
+        assert!(lost(client.probe().await));
+        client.announce(items(0..1)).await;
+        assert!(lost(client.reach()));
+    }
+    let (_tracker, url, _shutdown) = serve(Answer::Good).await;
+    assert_eq!(client(&[url]).probe().await, Reach::Reached);
+}
+
+#[tokio::test]
+async fn one_tracker_that_answers_is_enough() {
+    let (_tracker, url, shutdown) = serve(Answer::Good).await;
+    let client = client(&[nobody().await, url]);
+    assert_eq!(client.probe().await, Reach::Reached);
+    client.announce(items(0..20)).await;
+    assert_eq!(client.reach(), Reach::Reached);
+    drop(shutdown);
 }
 
 #[test]
