@@ -180,7 +180,7 @@ async fn open_store(config: &Config) -> Result<Store> {
     let (store, recovery) = tokio::task::spawn_blocking(opening)
         .await?
         .with_context(|| format!("cannot open the store in {shown} (data_directory)"))?;
-    tracing::info!(directory = shown, ?recovery, "store opened");
+    tracing::info!(directory = shown, %recovery, "store opened");
     Ok(store)
 }
 
