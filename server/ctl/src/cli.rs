@@ -11,7 +11,7 @@ pub(crate) struct Cli {
     #[arg(
         long,
         global = true,
-        env = "SHOAL_SERVER",
+        env = "SHOALCTL_SERVER",
         default_value = "http://127.0.0.1:15005",
         value_name = "URL"
     )]
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// State of the server and of agents; fails when one of them is not ready
     Status {
         /// URLs of the admin ports of agents, separated by commas
-        #[arg(long, env = "SHOAL_AGENTS", value_delimiter = ',', value_name = "URL")]
+        #[arg(long, env = "SHOALCTL_AGENTS", value_delimiter = ',', value_name = "URL")]
         agents: Vec<String>,
     },
     /// Every repository
@@ -88,6 +88,15 @@ mod tests {
         let cli = Cli::parse_from(["shoalctl", "status", "--agents", "http://a:1,http://b:2", "-o", "json"]);
         assert_eq!(cli.output, Output::Json);
         assert!(matches!(cli.command, Command::Status { agents } if agents.len() == 2));
+    }
+
+    #[test]
+    fn the_environment_is_not_that_of_the_server_and_the_agent() {
+        // SHOAL_SERVER is the section `server` of the agent, which would refuse to start.
+        let root = Cli::command();
+        let all = std::iter::once(&root).chain(root.get_subcommands()).flat_map(clap::Command::get_arguments);
+        let names: Vec<_> = all.filter_map(|argument| argument.get_env()?.to_str()).collect();
+        assert_eq!(names, ["SHOALCTL_SERVER", "SHOALCTL_AGENTS"]);
     }
 
     #[test]

@@ -15,6 +15,16 @@ use crate::server::TIMEOUT;
 /// Longest readiness answer in bytes: one word.
 const READINESS_LEN_MAX: usize = 4096;
 
+/// A program that is asked, and the option that says where.
+struct Program {
+    name: &'static str,
+    option: &'static str,
+    port: u16,
+}
+
+const SERVER: &Program = &Program { name: "shoal-server", option: "--server", port: 15005 };
+const AGENT: &Program = &Program { name: "shoal-agent", option: "--agents", port: 16002 };
+
 /// What one process says.
 struct Answer {
     url: String,
@@ -25,11 +35,13 @@ struct Answer {
 
 /// State of the server at `server` and of the agents at `agents`.
 pub(crate) async fn report(http: &Client, server: &str, agents: &[String]) -> Result<Report> {
-    let urls = std::iter::once(server).chain(agents.iter().map(String::as_str));
-    let bases = urls.map(Base::parse).collect::<Result<Vec<_>, _>>().context("--server and --agents")?;
+    let agents = agents.iter().map(|agent| (agent.as_str(), AGENT));
+    let urls = std::iter::once((server, SERVER)).chain(agents);
+    let bases = urls.map(|(url, program)| Ok((Base::parse(url)?, program)));
+    let bases = bases.collect::<Result<Vec<_>>>().context("--server and --agents")?;
     let mut answers = Vec::new();
-    for base in &bases {
-        answers.push(ask(http, base).await);
+    for (base, program) in &bases {
+        answers.push(ask(http, base, program).await);
     }
     Ok(Report {
         json: Value::from_iter(answers.iter().map(Answer::json)),
@@ -39,15 +51,25 @@ pub(crate) async fn report(http: &Client, server: &str, agents: &[String]) -> Re
     })
 }
 
-async fn ask(http: &Client, base: &Base) -> Answer {
-    match readiness(http, base).await {
-        Ok((ready, health)) => {
-            let status = http.get_json(&base.url("/status"), TIMEOUT).await.unwrap_or(Value::Null);
-            Answer { url: base.to_string(), ready, health, status }
-        }
-        Err(error) => {
-            Answer { url: base.to_string(), ready: false, health: format!("{error:#}"), status: Value::Null }
-        }
+async fn ask(http: &Client, base: &Base, program: &Program) -> Answer {
+    let url = base.to_string();
+    let (ready, health) = match readiness(http, base).await {
+        Ok(answer) => answer,
+        Err(error) => return Answer { url, ready: false, health: format!("{error:#}"), status: Value::Null },
+    };
+    let status = http.get_json(&base.url("/status"), TIMEOUT).await.unwrap_or(Value::Null);
+    match status["program"].as_str() {
+        Some(name) if name == program.name => Answer { url, ready, health, status },
+        name => Answer { url, ready: false, health: program.not_here(name), status },
+    }
+}
+
+impl Program {
+    /// Something answers, and it is not this program's admin port: every port of Shoal says whether it is ready, and so do others.
+    fn not_here(&self, found: Option<&str>) -> String {
+        let Self { name, option, port } = self;
+        let found = found.map_or_else(|| "not an admin port".to_owned(), |found| format!("this is {found}"));
+        format!("{found}; {option} is the URL of the admin port of {name} (usually {port})")
     }
 }
 

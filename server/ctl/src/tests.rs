@@ -96,6 +96,11 @@ async fn what_is_not_there_is_a_sentence_and_a_failure() {
     let registry = format!("http://{}", fixture.app.addresses().registry);
     let wrong_port = ask(&registry, &["repositories"]).await.unwrap_err();
     assert!(wrong_port.to_string().contains("admin port"), "{wrong_port}");
+    let report = ask(&registry, &["status"]).await.unwrap();
+    assert!(!report.complete, "the registry's port says that it is ready, and nothing else");
+    assert!(report.render(Output::Table).contains("not an admin port; --server is"));
+    let report = fixture.run(&["status", "--agents", &fixture.admin]).await.unwrap();
+    assert!(!report.complete && report.render(Output::Table).contains("this is shoal-server; --agents is"));
     let silent = shoal_http::Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap().local_addr();
     let report = fixture.run(&["status", "--agents", &format!("http://{silent}")]).await.unwrap();
     assert!(!report.complete);
