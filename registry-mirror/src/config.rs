@@ -1,6 +1,6 @@
 //! What the agent can be told. Few knobs: each has a default that suits one machine of a fleet.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -166,6 +166,27 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Tells `add` key, problem and remedy of what cannot be right.
+    fn problems(&self, add: &mut impl FnMut(&str, String, &str)) {
+        let is_used = self.registry.is_empty() || self.trackers.is_empty();
+        if is_used && !is_host(&self.host) {
+            add(
+                "server.host",
+                format!("`{}` is not a host", self.host),
+                "write a name or an address alone, without scheme and port, and IPv6 in brackets; whole URLs go to server.registry and server.trackers",
+            );
+        }
+        let registry = Some(&self.registry).filter(|url| !url.is_empty()).map(|url| ("server.registry", url));
+        for (key, url) in registry.into_iter().chain(self.trackers.iter().map(|url| ("server.trackers", url)))
+        {
+            if !is_plain_url(url) {
+                add(key, format!("`{url}` is not a usable address"), "write it as http://host:port");
+            }
+        }
+    }
+}
+
 impl Config {
     /// What cannot be right although every value has the right type.
     fn problems(&self) -> Vec<ConfigError> {
@@ -178,15 +199,7 @@ impl Config {
                 .iter()
                 .for_each(|error| add("namespaces", error.to_string(), "see docs/operations/clients.md"));
         }
-        for url in std::iter::once(self.server.registry_url()).chain(self.server.tracker_urls()) {
-            if !is_plain_url(&url) {
-                add(
-                    "server",
-                    format!("`{url}` is not a usable address"),
-                    "write host as a name or an address alone, registry and trackers as http://host:port",
-                );
-            }
-        }
+        self.server.problems(&mut add);
         if self.cache.directory.as_os_str().is_empty() {
             add(
                 "cache.directory",
@@ -224,6 +237,15 @@ fn is_plain_url(url: &str) -> bool {
     })
 }
 
+/// Whether `text` can stand for a host in a URL: a name, an IPv4 address, or an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    let in_url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !text.is_empty() && text.bytes().all(in_url),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,6 +269,34 @@ mod tests {
         config.namespaces = vec![Namespace { host: "a b".to_owned(), prefix: String::new() }];
         config.log.filter = "loud=very".to_owned();
         let keys: Vec<_> = config.problems().into_iter().map(|problem| problem.path).collect();
-        assert_eq!(keys, ["namespaces", "server", "log.filter"]);
+        assert_eq!(keys, ["namespaces", "server.registry", "log.filter"]);
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_alone() {
+        let problems = |host: &str| {
+            let mut config = Config::default();
+            config.server.host = host.to_owned();
+            config.problems().into_iter().map(|problem| problem.to_string()).collect::<Vec<_>>()
+        };
+        for bad in
+            ["http://shoal.internal", "http://shoal:15000/", "shoal:15000", "::1", "a b", "", "a/b", "u@h"]
+        {
+            let found = problems(bad);
+            assert!(found.len() == 1 && found[0].contains("server.host: "), "{bad}: {found:?}");
+        }
+        for good in ["shoal.internal", "10.0.0.1", "[::1]", "shoal_1"] {
+            assert_eq!(problems(good), Vec::<String>::new(), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_nothing_uses_is_not_looked_at() {
+        let mut config = Config::default();
+        config.server.host = String::new();
+        config.server.registry = "http://r:15000".to_owned();
+        config.server.trackers = vec!["http://t:15003".to_owned(), "t:15003".to_owned()];
+        let keys: Vec<_> = config.problems().into_iter().map(|problem| problem.path).collect();
+        assert_eq!(keys, ["server.trackers"]);
     }
 }

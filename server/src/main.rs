@@ -13,33 +13,30 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const ABORT_WAIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let config = match cli.load() {
-        Ok(config) => config,
-        Err(errors) => {
-            output::complain(&errors.to_string());
-            return ExitCode::from(2);
-        }
-    };
-    if cli.print_config {
-        output::print(&shoal_config::render(&config));
-        return ExitCode::SUCCESS;
-    }
-    if cli.check_config {
-        output::print("the configuration is valid\n");
-        return ExitCode::SUCCESS;
-    }
-    shoal_telemetry::init_logging(config.log.format, &config.log.filter);
-    if let Err(error) = shoal_http::open_files::raise_limit() {
-        tracing::warn!(%error, "the limit on open files cannot be raised");
-    }
-    match serve(&cli, &config) {
+    match start(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::complain(&format!("shoal-server: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+fn start(cli: &Cli) -> Result<()> {
+    let config = cli.load()?;
+    if cli.print_config {
+        output::print(&shoal_config::render(&config));
+        return Ok(());
+    }
+    if cli.check_config {
+        output::print("the configuration is valid\n");
+        return Ok(());
+    }
+    shoal_telemetry::init_logging(config.log.format, &config.log.filter);
+    if let Err(error) = shoal_http::open_files::raise_limit() {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+    }
+    serve(cli, &config)
 }
 
 fn serve(cli: &Cli, config: &Config) -> Result<()> {

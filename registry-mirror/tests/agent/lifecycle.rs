@@ -86,6 +86,16 @@ async fn status_and_metrics_tell_what_happened() {
     assert_eq!(cluster.admin("/nothing").await.status, 404);
 }
 
+#[test]
+fn a_url_in_place_of_the_host_is_refused_by_its_key() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shoal-agent"));
+    let output = command.args(["--check-config", "--server", "http://shoal.internal"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("shoal-agent: the configuration has an error:"), "{text}");
+    assert!(text.contains("server.host: `http://shoal.internal` is not a host"), "{text}");
+}
+
 #[tokio::test]
 async fn a_stop_closes_the_ports_and_ends() {
     let cluster = Cluster::start().await;

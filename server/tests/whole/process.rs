@@ -110,9 +110,14 @@ fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 fn output(arguments: &[&str]) -> (bool, String) {
+    let (code, text) = outcome(arguments);
+    (code == 0, text)
+}
+
+fn outcome(arguments: &[&str]) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_shoal-server")).args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(text).unwrap())
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
 }
 
 #[test]
@@ -142,8 +147,8 @@ fn every_mistake_is_reported_at_once() {
     let file = dir.path().join("server.yaml");
     std::fs::write(&file, "registy: {}\nstore: {capacity: much}\ntracker: {listen: ${ABSENT:?set ABSENT}}\n")
         .unwrap();
-    let (ok, text) = output(&["--check-config", "--config", file.to_str().unwrap()]);
-    assert!(!ok);
+    let (code, text) = outcome(&["--check-config", "--config", file.to_str().unwrap()]);
+    assert!(code == 1 && text.starts_with("shoal-server: the configuration has "), "{code}: {text}");
     for word in ["registy", "store.capacity", "set ABSENT", "server.yaml:1"] {
         assert!(text.contains(word), "{word} is missing in {text}");
     }
