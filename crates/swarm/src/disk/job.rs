@@ -1,5 +1,7 @@
 //! What the actor asks of the disk. Everything here blocks.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_store::{Error, ErrorKind, Partial};
@@ -87,9 +89,21 @@ impl Shared {
         }
         let storage = match self.store.blob(digest) {
             Ok(blob) => Storage::Blob(blob),
-            Err(_) => Storage::Partial(self.store.partial(metainfo)?),
+            Err(_) => Storage::Partial(self.make_room_for(metainfo)?),
         };
         Ok(self.keep(*digest, storage))
+    }
+
+    /// A new partial. A blob that is open for peers cannot be evicted, so when there is no room those that nobody is using now are
+    /// closed first.
+    fn make_room_for(&self, metainfo: &Metainfo) -> shoal_store::Result<Partial> {
+        match self.store.partial(metainfo) {
+            Err(error) if error.kind() == ErrorKind::NoSpace => {
+                self.handles.sweep(Duration::ZERO);
+                self.store.partial(metainfo)
+            }
+            result => result,
+        }
     }
 
     fn lookup(&self, digest: &Digest) -> Option<Storage> {

@@ -136,3 +136,15 @@ async fn a_disk_without_room_is_told_as_such() {
     let agent = plan.start_with_capacity(&tracker, MIB as u64).await;
     assert_eq!(within(agent.swarm.open(&digest)).await.err(), Some(OpenError::NoSpace));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_just_used_makes_room_for_what_is_wanted() {
+    let tracker = Arc::new(Tracker::default());
+    let owner = Plan::new(Role::Owner).start(&tracker).await;
+    let agent = Plan::new(Role::Agent).start_with_capacity(&tracker, 5 * MIB as u64).await;
+    for seed in 40..44 {
+        let bytes = content(seed, 2 * MIB);
+        let digest = owner.publish(&tracker, &bytes);
+        assert!(within(agent.fetch(&digest)).await == bytes, "blob {seed}");
+    }
+}
