@@ -26,8 +26,11 @@ impl Bans {
         Self { ban_ms, corrupt: BTreeMap::new(), peers: BTreeMap::new(), addrs: BTreeMap::new() }
     }
 
-    /// A peer sent a corrupt piece. True when that bans it.
+    /// A peer sent a corrupt piece. True when that bans it. Pieces that were on their way when it was banned do not ban it again.
     pub(crate) fn corrupt(&mut self, peer: PeerId, addr: SocketAddr, now: Time) -> bool {
+        if self.is_banned(&peer, &addr, now) {
+            return false;
+        }
         if self.corrupt.len() >= BANS_MAX && !self.corrupt.contains_key(&peer) {
             self.corrupt.pop_first();
         }
@@ -77,6 +80,7 @@ mod tests {
         assert!(!bans.corrupt(peer, addr, Time(0)));
         assert!(!bans.is_banned(&peer, &addr, Time(0)));
         assert!(bans.corrupt(peer, addr, Time(0)));
+        assert!(!bans.corrupt(peer, addr, Time(0)) && !bans.corrupt(peer, addr, Time(0)), "banned once");
         assert!(bans.is_banned(&peer, &elsewhere, Time(1)) && bans.is_banned(&other, &addr, Time(1)));
         assert!(!bans.is_banned(&other, &elsewhere, Time(1)));
         assert!(!bans.is_banned(&peer, &addr, Time::from_millis(1_000)));
