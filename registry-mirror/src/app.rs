@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -22,7 +21,6 @@ use shoal_swarm::{Role, Swarm, SwarmOptions};
 use shoal_swarm_types::PeerId;
 use shoal_telemetry::{Health, HttpMetrics, Metrics, MirrorMetrics, StoreMetrics, SwarmMetrics};
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 
 use crate::admin::AdminHandler;
 use crate::announcer::TrackerAnnouncer;
@@ -34,18 +32,13 @@ use crate::namespace::Namespaces;
 use crate::references::References;
 use crate::resolve::Resolver;
 use crate::tracker_check::TrackerCheck;
+use crate::upkeep::Upkeep;
 use crate::web_seed::OriginRanges;
-
-/// How often the cache's occupancy is written to its metrics.
-const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Kernel buffer of a connection to the mirror in bytes (Linux takes twice as much). containerd's parallel fetch asks for everything
 /// from an offset, reads its share and hangs up, so what waits in the socket was sent for nothing; the clients are on this machine,
 /// where a small buffer still carries gigabytes a second.
 const SEND_BUFFER: u32 = 64 * 1024;
-
-/// How often manifests and references beyond their limits are dropped: far more often than a machine could pull that many.
-const TRIM_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The addresses on which the agent listens, with the real ports.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -110,7 +103,8 @@ impl App {
             Mirror::new(resolver.clone(), fetch, config.server.registry_url(), client, mirror_metrics);
         let status = AdminHandler::new(swarm.clone(), store.clone());
         let probe = Box::pin(announcer.watch());
-        let upkeep = Upkeep { store, resolver, metrics: StoreMetrics::register(&metrics) };
+        let upkeep =
+            Upkeep { store, resolver, health: health.clone(), metrics: StoreMetrics::register(&metrics) };
         Ok(Self { addresses, registry, admin, mirror, status, swarm, upkeep, probe, health, metrics })
     }
 
@@ -225,31 +219,4 @@ fn resolver(config: &Config, client: &Client) -> Result<Resolver> {
     let manifests =
         ManifestCache::open(&directory.join("manifests")).context("cannot open cache.directory")?;
     Ok(Resolver::new(config.server.registry_url(), client.clone(), namespaces, references, manifests))
-}
-
-/// What is done again and again while the agent runs.
-struct Upkeep {
-    store: Store,
-    resolver: Resolver,
-    metrics: StoreMetrics,
-}
-
-impl Upkeep {
-    /// Keeps the cache's gauges and the size of the manifests' directories. Never returns.
-    async fn run(self) {
-        let mut trimmed = Instant::now();
-        let mut evictions = 0;
-        let mut interval = tokio::time::interval(GAUGE_INTERVAL);
-        loop {
-            interval.tick().await;
-            let usage = self.store.usage();
-            self.metrics.set_usage(usage.bytes, usage.capacity, usage.blobs);
-            self.metrics.evictions.inc_by(usage.evictions.saturating_sub(evictions));
-            evictions = usage.evictions;
-            if trimmed.elapsed() >= TRIM_INTERVAL {
-                self.resolver.trim().await;
-                trimmed = Instant::now();
-            }
-        }
-    }
 }

@@ -16,4 +16,5 @@ pub mod references;
 pub mod resolve;
 pub mod signals;
 mod tracker_check;
+mod upkeep;
 pub mod web_seed;

@@ -78,7 +78,7 @@ impl App {
             tracker: Arc::clone(&rooms.tracker),
         };
         let (faces, admin_shutdown) = (Shutdown::new(), Shutdown::new());
-        let mut face_tasks = rooms.housekeeping(&metrics, &faces);
+        let mut face_tasks = rooms.housekeeping(&metrics, &health, &faces);
         let probed =
             |handler: Arc<dyn Handler>| Arc::new(ProbeHandler::new(handler, health.clone(), metrics.clone()));
         let serve =
@@ -151,11 +151,12 @@ impl Rooms {
         Ok(Self { store, tags, origin, tracker: Arc::new(tracker), registry })
     }
 
-    fn housekeeping(&self, metrics: &Metrics, shutdown: &Shutdown) -> JoinSet<()> {
+    fn housekeeping(&self, metrics: &Metrics, health: &Health, shutdown: &Shutdown) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         tasks.spawn(housekeeping::gauges(
             self.store.clone(),
             StoreMetrics::register(metrics),
+            health.clone(),
             shutdown.clone(),
         ));
         tasks.spawn(housekeeping::sweeps(self.registry.clone(), shutdown.clone()));

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::index::Entry;
 use crate::locks::hold;
 use crate::paths::Part;
-use crate::space::Class;
+use crate::space::{Class, Shortage};
 use crate::steps::{Step, passed};
 use crate::store::Shared;
 
@@ -64,8 +64,21 @@ impl Shared {
         }
     }
 
+    /// Which limit stands in the way of more content, with everything evicted that may go.
+    pub(crate) fn shortage(&self) -> Result<Option<Shortage>> {
+        let evictable =
+            if self.options.is_durable() { 0 } else { self.candidates().iter().map(|one| one.size).sum() };
+        self.space.shortage(evictable)
+    }
+
     /// Evicts at least `missing` bytes if that is possible; returns how many went.
     fn evict(&self, missing: u64) -> u64 {
+        let chosen = choose(self.candidates(), missing);
+        chosen.iter().filter(|candidate| self.evict_one(candidate)).map(|candidate| candidate.size).sum()
+    }
+
+    /// Everything that may go.
+    fn candidates(&self) -> Vec<Candidate> {
         let blobs = self.index.unused().into_iter();
         let blobs = blobs.map(|blob| Candidate {
             kind: Kind::Blob,
@@ -73,9 +86,7 @@ impl Shared {
             digest: blob.digest,
             size: blob.size,
         });
-        let candidates = blobs.chain(self.partials.idle()).collect();
-        let chosen = choose(candidates, missing);
-        chosen.iter().filter(|candidate| self.evict_one(candidate)).map(|candidate| candidate.size).sum()
+        blobs.chain(self.partials.idle()).collect()
     }
 
     fn evict_one(&self, candidate: &Candidate) -> bool {

@@ -42,6 +42,7 @@ pub use id::{ParseUploadIdError, UploadId};
 pub use open::Recovery;
 pub use options::{Durability, Options};
 pub use partial::{Partial, Written};
+pub use space::Shortage;
 pub use store::{Store, Usage};
 pub use upload::{Upload, UploadStatus};
 pub use uploads::LABEL_LEN_MAX;

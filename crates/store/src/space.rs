@@ -25,6 +25,48 @@ pub(crate) enum Class {
 /// that a stream of small writes does not ask each time.
 const FREE_CHECK_LEN: u64 = 8 * 1024 * 1024;
 
+/// With less room than this a store counts as full: pushes take bytes in batches of a megabyte, so a push that is refused leaves the
+/// store this near to its limit.
+const ROOM_MIN: u64 = 8 * 1024 * 1024;
+
+/// A small capacity is full when less than this part of it is left.
+const ROOM_MIN_PART: u64 = 100;
+
+/// The limit that a store has come near, so that it takes little more or nothing. Sizes are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// The configured capacity.
+    Capacity {
+        /// Held and not to be evicted.
+        held: u64,
+        /// The limit.
+        capacity: u64,
+    },
+    /// The disk, of which a part has to stay free.
+    Disk {
+        /// What a process without privileges may still write, with what can be evicted.
+        free: u64,
+        /// What has to stay free.
+        free_min: u64,
+        /// What downloads under way will still write.
+        promised: u64,
+    },
+}
+
+impl std::fmt::Display for Shortage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Capacity { held, capacity } => {
+                write!(f, "{held} bytes of a capacity of {capacity} are taken")
+            }
+            Self::Disk { free, free_min, promised } => {
+                write!(f, "the disk has {free} bytes of room, {free_min} have to stay free")?;
+                if *promised > 0 { write!(f, " and downloads will write {promised}") } else { Ok(()) }
+            }
+        }
+    }
+}
+
 /// Bytes held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
@@ -131,6 +173,23 @@ impl Space {
         state.promised = state.promised.saturating_sub(len);
     }
 
+    /// Which limit is near, counting `evictable` bytes as room.
+    pub(crate) fn shortage(&self, evictable: u64) -> Result<Option<Shortage>> {
+        let (held, promised) = {
+            let state = hold(&self.state);
+            (state.held.total().saturating_sub(evictable), state.promised)
+        };
+        if let Some(capacity) = self.capacity {
+            let room_min = ROOM_MIN.min(capacity / ROOM_MIN_PART).max(1);
+            if held.saturating_add(room_min) > capacity {
+                return Ok(Some(Shortage::Capacity { held, capacity }));
+            }
+        }
+        let (free, free_min) = (self.free()?.saturating_add(evictable), self.free_min);
+        let short = free < free_min.saturating_add(promised).saturating_add(ROOM_MIN);
+        Ok(short.then_some(Shortage::Disk { free, free_min, promised }))
+    }
+
     fn over_capacity(&self, held: &Held, len: u64) -> Option<Shortfall> {
         let missing = held.total().saturating_add(len).saturating_sub(self.capacity?);
         (missing > 0).then_some(Shortfall { missing, limit: NoSpace::Capacity { wanted: len } })
@@ -206,6 +265,29 @@ mod tests {
             space.take(Class::Partial, u64::MAX).unwrap().map_err(|short| short.limit),
             Err(NoSpace::FreeMin { wanted: u64::MAX })
         );
+    }
+
+    #[test]
+    fn a_limit_is_near_before_it_is_reached_and_no_longer_when_room_is_made() {
+        let (_dir, space) = space(Some(1000), 0);
+        space.take(Class::Blob, 990).unwrap().unwrap();
+        assert_eq!(space.shortage(0).unwrap(), None);
+        space.take(Class::Upload, 5).unwrap().unwrap();
+        assert_eq!(space.shortage(0).unwrap(), Some(Shortage::Capacity { held: 995, capacity: 1000 }));
+        assert_eq!(space.shortage(500).unwrap(), None, "what can be evicted is room");
+        space.give_back(Class::Upload, 5);
+        assert_eq!(space.shortage(0).unwrap(), None);
+    }
+
+    #[test]
+    fn a_disk_below_its_reserve_is_a_shortage() {
+        let (_dir, greedy) = space(None, u64::MAX);
+        let shortage = greedy.shortage(0).unwrap().unwrap();
+        assert!(matches!(shortage, Shortage::Disk { free_min: u64::MAX, promised: 0, .. }), "{shortage}");
+        let (_dir, modest) = space(None, 1);
+        assert_eq!(modest.shortage(0).unwrap(), None);
+        modest.promise(u64::MAX);
+        assert!(modest.shortage(0).unwrap().is_some(), "promised bytes count");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::options::Options;
 use crate::partial::Partial;
 use crate::partials::{self, Partials};
 use crate::paths::Paths;
-use crate::space::Space;
+use crate::space::{Shortage, Space};
 use crate::upload::{Upload, UploadStatus};
 use crate::uploads::{self, Uploads};
 
@@ -152,6 +152,15 @@ impl Store {
             upload_bytes: held.uploads,
             evictions: self.shared.evictions.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether the store takes little more or nothing, and why: its capacity is used up, or the disk has no more than its reserve. A
+    /// cache is short only when eviction would not help. Asks the disk.
+    ///
+    /// # Errors
+    /// The disk's error.
+    pub fn shortage(&self) -> Result<Option<Shortage>> {
+        self.shared.shortage()
     }
 
     /// Starts an upload. `label` is stored with it and comes back from [`Store::upload_status`]: callers keep the repository in it.

@@ -188,3 +188,22 @@ fn readers_and_evictors_may_race() {
     assert_eq!((usage.bytes, usage.upload_bytes), ((usage.blobs * 10 * KIB) as u64, 0));
     assert!(usage.bytes <= 50 * KIB as u64);
 }
+
+#[test]
+fn a_full_durable_store_is_short_and_a_cache_only_while_nothing_may_go() {
+    let capacity = Some(20 * KIB as u64);
+    let (_dir, store) = temporary(Options { capacity, ..Options::durable() });
+    let blobs = [put(&store, 1), put(&store, 2)];
+    let sentence = store.shortage().unwrap().unwrap().to_string();
+    assert!(sentence.contains("20480 bytes of a capacity of 20480"), "{sentence}");
+    store.remove(&blobs[0]).unwrap();
+    assert_eq!(store.shortage().unwrap(), None);
+
+    let (_dir, cache) = temporary(Options { capacity, ..CACHE });
+    let blobs = [put(&cache, 1), put(&cache, 2)];
+    assert_eq!(cache.shortage().unwrap(), None);
+    let readers = blobs.map(|digest| cache.blob(&digest).unwrap());
+    assert!(cache.shortage().unwrap().is_some());
+    drop(readers);
+    assert_eq!(cache.shortage().unwrap(), None);
+}
