@@ -36,6 +36,8 @@ pub(crate) enum BodyFailure {
     Broken(#[source] BodyError),
     #[error("the body stalled for {} seconds", .0.as_secs())]
     Stalled(Duration),
+    #[error("the body did not arrive within {} seconds", .0.as_secs())]
+    Late(Duration),
     #[error("the body has {got} bytes where {stated} were stated")]
     Len { stated: u64, got: u64 },
 }
@@ -91,6 +93,12 @@ impl Call {
         }
     }
 
+    /// Gives the body up because it took `time_max` and more; nothing of it is read any more.
+    pub(crate) fn give_up(&mut self, time_max: Duration) -> BodyFailure {
+        self.ended = true;
+        BodyFailure::Late(time_max)
+    }
+
     /// Reads what nobody asked for, within bounds, so that the client gets to see the answer. A client that waits for
     /// `100 Continue` has sent nothing and is not asked to, and what is too long anyway is not begun.
     pub(crate) async fn discard_rest(&mut self) {
@@ -116,7 +124,9 @@ impl From<BodyFailure> for Refusal {
     fn from(failure: BodyFailure) -> Self {
         let refusal = Self::new(ErrorCode::SizeInvalid, failure.to_string());
         match failure {
-            BodyFailure::Stalled(_) => refusal.with_status(StatusCode::REQUEST_TIMEOUT),
+            BodyFailure::Stalled(_) | BodyFailure::Late(_) => {
+                refusal.with_status(StatusCode::REQUEST_TIMEOUT)
+            }
             BodyFailure::Broken(_) | BodyFailure::Len { .. } => refusal,
         }
     }

@@ -64,8 +64,17 @@ pub(crate) async fn delete(cx: &Context, repository: &Repository, reference: &Re
     if deleted { Ok(answer::empty(StatusCode::ACCEPTED, Vec::new())) } else { Err(unknown(reference)) }
 }
 
-/// Reads the body, and refuses one that is too long as soon as that is known.
+/// Reads the body within the time that a manifest has.
 async fn read(cx: &Context, call: &mut Call) -> Result<Bytes, Refusal> {
+    let time_max = cx.options.manifest_time_max;
+    match tokio::time::timeout(time_max, collect(cx, call)).await {
+        Ok(outcome) => outcome,
+        Err(_elapsed) => Err(call.give_up(time_max).into()),
+    }
+}
+
+/// Reads the body, and refuses one that is too long as soon as that is known.
+async fn collect(cx: &Context, call: &mut Call) -> Result<Bytes, Refusal> {
     let len_max = cx.options.manifest_size_max;
     let stated = call.body_len;
     if stated.is_some_and(|len| len > len_max) {

@@ -13,6 +13,9 @@ pub struct RegistryOptions {
     /// A client that sends no byte of a body for this long is given up: 60 s bridges a network hiccup that TCP itself
     /// survives. (Clients that do not *take* an answer are the listener's business.)
     pub body_stall_max: Duration,
+    /// The body of a manifest has this long in all. It is held in memory, so a client that sends a byte now and then must not keep it
+    /// there: 60 s is 8 MiB at a megabit per second.
+    pub manifest_time_max: Duration,
     /// Whether manifests, tags and blobs can be deleted; when not, DELETE is answered 405.
     pub delete_enabled: bool,
     /// Whether a manifest may reference blobs and manifests that are not here. Off: such a manifest could not be pulled
@@ -29,6 +32,7 @@ impl Default for RegistryOptions {
             manifest_size_max: shoal_oci::MANIFEST_SIZE_MAX,
             upload_idle_max: Duration::from_secs(24 * 60 * 60),
             body_stall_max: Duration::from_secs(60),
+            manifest_time_max: Duration::from_secs(60),
             delete_enabled: true,
             sparse_allowed: false,
             page_entries_max: 10_000,

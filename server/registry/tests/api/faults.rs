@@ -127,6 +127,24 @@ async fn a_stalled_body_is_given_up_and_what_came_of_it_counts() {
     world.put(format!("{session}?digest={}", Digest::sha256(b"abc")), Body::empty()).await.expect(201);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_trickles_in_is_given_up_after_its_time() {
+    let world = World::new();
+    let (sender, body) = Body::channel(1);
+    let begun = tokio::time::Instant::now();
+    let trickle = tokio::spawn(async move {
+        // Never long enough without a byte to count as stalled.
+        while sender.send(" ".into()).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+        }
+    });
+    let reply = world.put("/v2/a/manifests/v1", body).await;
+    reply.expect_error(408, "SIZE_INVALID");
+    assert_eq!(reply.header("connection"), "close");
+    assert_eq!(begun.elapsed().as_secs(), 60);
+    trickle.await.unwrap();
+}
+
 #[tokio::test]
 async fn an_upload_goes_on_when_the_client_is_gone() {
     let world = World::new();
