@@ -62,11 +62,11 @@ enum State {
 /// Whether trackers give answers that this program understands, as their last exchanges say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// No exchange has ended yet.
+    /// None has answered, and not all have been asked.
     Unknown,
     /// One tracker at least answers.
     Reached,
-    /// None answers. The reason of each that was asked, with its URL.
+    /// None answers. The reason of each, with its URL.
     Lost(String),
 }
 
@@ -139,15 +139,15 @@ impl TrackerClient {
 
     /// What the exchanges so far say.
     pub fn reach(&self) -> Reach {
-        let mut reasons = Vec::new();
+        let (mut reasons, mut unasked) = (Vec::new(), false);
         for tracker in self.trackers.by_id.values() {
             match &*tracker.state() {
-                State::Unasked => {}
+                State::Unasked => unasked = true,
                 State::Answers => return Reach::Reached,
                 State::Failed(_, why) => reasons.push(why.clone()),
             }
         }
-        if reasons.is_empty() { Reach::Unknown } else { Reach::Lost(reasons.join("; ")) }
+        if unasked { Reach::Unknown } else { Reach::Lost(reasons.join("; ")) }
     }
 
     /// The trackers for one blob, the first choice first, those that have just failed last.
