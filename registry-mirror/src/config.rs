@@ -285,7 +285,7 @@ mod tests {
             let found = problems(bad);
             assert!(found.len() == 1 && found[0].contains("server.host: "), "{bad}: {found:?}");
         }
-        for good in ["shoal.internal", "10.0.0.1", "[::1]", "shoal_1"] {
+        for good in ["shoal.internal", "10.0.0.1", "[::1]", "node_1"] {
             assert_eq!(problems(good), Vec::<String>::new(), "{good}");
         }
     }
