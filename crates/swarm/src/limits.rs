@@ -37,14 +37,18 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// hundreds of them, and at most this much of a piece is copied once more.
 pub(crate) const READ_BUFFER_LEN: usize = 8 * 1024;
 
-/// Bytes that the kernel holds for a connection without having sent them (`TCP_NOTSENT_LOWAT`). Without it megabytes would wait in
-/// the socket, where the core neither sees nor reorders them; so little is still a millisecond of a 1 Gbit/s link, in which the
-/// next piece can be handed over. Control messages wait no longer than that either.
-pub(crate) const SOCKET_UNSENT_BYTES: u32 = 128 * 1024;
+/// Bytes that the kernel holds for a connection without having sent them (`TCP_NOTSENT_LOWAT`): the socket takes more when half of
+/// them are left. Pieces in the sockets of many connections would all be sent at the same time and all be late, where the core cannot
+/// see or reorder them, so this is less than the smallest piece; a tenth of a millisecond at 1 Gbit/s is enough to follow up in.
+pub(crate) const SOCKET_UNSENT_BYTES: u32 = 32 * 1024;
+
+/// End of a batch that is written by itself. A socket takes one buffer of up to 64 KiB whole even when it has little room, and so
+/// would swallow every small piece at once; the end is taken only when most of what stands before it has been sent.
+pub(crate) const WRITE_TAIL_BYTES: usize = 16 * 1024;
 
 /// Send queue of one connection below which the core is told that it has drained: with what the socket holds, this bridges the
-/// time in which the next piece is read.
-pub(crate) const SEND_LOW_BYTES: usize = 64 * 1024;
+/// time in which the next piece is read, and is little against the smallest piece.
+pub(crate) const SEND_LOW_BYTES: usize = 8 * 1024;
 
 /// Send queue of one connection beyond which the peer is cut off: it asked for more than it reads. Room for a window of the
 /// longest pieces (4 MiB) that the core grants to one peer, and the control messages between them.

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::queue::{SendQueue, cost};
 use crate::event::Event;
-use crate::limits::Times;
+use crate::limits::{Times, WRITE_TAIL_BYTES};
 
 /// Writes until the queue is closed and empty, or the socket fails, or the peer stops reading.
 pub(crate) async fn run(
@@ -44,25 +44,32 @@ async fn send(
     events: &mpsc::Sender<Event>,
 ) -> io::Result<()> {
     let parts = Parts::of(batch);
-    let mut slices = parts.slices();
-    let mut rest = slices.as_mut_slice();
     let mut uncounted: usize = batch.iter().map(cost).sum();
-    while !rest.is_empty() {
-        let written = timeout(times.write_stall, write.write_vectored(rest))
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        IoSlice::advance_slices(&mut rest, written);
-        // The bytes on the wire differ a little from what the queue counts; the last write settles it.
-        let counted = if rest.is_empty() { uncounted } else { written.min(uncounted) };
-        uncounted -= counted;
-        if queue.written(counted) {
-            let _ = events.send(Event::Drained { conn }).await;
+    for mut slices in parts.writes() {
+        let mut rest = slices.as_mut_slice();
+        while !rest.is_empty() {
+            let written = timeout(times.write_stall, write.write_vectored(rest))
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            IoSlice::advance_slices(&mut rest, written);
+            let counted = written.min(uncounted);
+            uncounted -= counted;
+            report(conn, queue, counted, events).await;
         }
     }
+    // The bytes on the wire differ a little from what the queue counts; this settles it.
+    report(conn, queue, uncounted, events).await;
     Ok(())
+}
+
+/// Counts bytes as written, and tells the core when the queue has become low.
+async fn report(conn: ConnId, queue: &SendQueue, written: usize, events: &mpsc::Sender<Event>) {
+    if queue.written(written) {
+        let _ = events.send(Event::Drained { conn }).await;
+    }
 }
 
 /// The bytes of a batch: one buffer with all heads, cut where payloads belong between them.
@@ -83,16 +90,22 @@ impl Parts {
         parts
     }
 
-    fn slices(&self) -> Vec<IoSlice<'_>> {
+    /// What each write carries: everything but the end of the last payload, then that end with what follows it.
+    fn writes(&self) -> [Vec<IoSlice<'_>>; 2] {
         let mut slices = Vec::with_capacity(self.payloads.len() * 2 + 1);
+        let mut tail = Vec::with_capacity(2);
         let mut start = 0;
-        for (end, payload) in &self.payloads {
+        for (at, (end, payload)) in self.payloads.iter().enumerate() {
             slices.push(IoSlice::new(&self.heads[start..*end]));
-            slices.push(IoSlice::new(payload));
+            let is_last = at + 1 == self.payloads.len();
+            let cut = if is_last { payload.len().saturating_sub(WRITE_TAIL_BYTES) } else { payload.len() };
+            slices.push(IoSlice::new(&payload[..cut]));
+            tail.push(IoSlice::new(&payload[cut..]));
             start = *end;
         }
-        slices.push(IoSlice::new(&self.heads[start..]));
+        tail.push(IoSlice::new(&self.heads[start..]));
         slices.retain(|slice| !slice.is_empty());
-        slices
+        tail.retain(|slice| !slice.is_empty());
+        [slices, tail]
     }
 }
