@@ -226,9 +226,7 @@ impl Config {
 /// Every mistake in all of them.
 pub fn load(cli: &Cli) -> Result<Config, ConfigErrors> {
     let sources = Sources { file: cli.config.clone(), flags: cli.overrides(), ..Sources::default() };
-    let config: Config = shoal_config::load(&sources)?;
-    ConfigErrors::check(config.problems())?;
-    Ok(config)
+    shoal_config::load_checked(&sources, Config::problems)
 }
 
 fn is_plain_url(url: &str) -> bool {

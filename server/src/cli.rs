@@ -69,8 +69,7 @@ impl Cli {
     /// Every mistake in all of them.
     pub fn load(&self) -> Result<Config, ConfigErrors> {
         let sources = Sources { file: self.config.clone(), flags: self.overrides(), ..Sources::default() };
-        let config: Config = shoal_config::load(&sources)?;
-        ConfigErrors::check(config.problems())?;
+        let config = shoal_config::load_checked(&sources, Config::problems)?;
         Ok(config)
     }
 

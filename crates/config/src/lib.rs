@@ -31,7 +31,7 @@ pub mod units;
 mod yaml;
 
 pub use error::{ConfigError, ConfigErrors};
-pub use load::{Sources, load};
+pub use load::{Sources, load, load_checked};
 pub use render::render;
 pub use secret::Secret;
 pub use units::{ByteSize, Duration};

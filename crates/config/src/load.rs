@@ -51,6 +51,19 @@ impl Default for Sources {
 /// # Errors
 /// Every mistake in every source.
 pub fn load<T: DeserializeOwned>(sources: &Sources) -> Result<T, ConfigErrors> {
+    load_checked(sources, |_| Vec::new())
+}
+
+/// The same, with `meaning` telling what cannot be right although every value has the right type. It sees a value even when parts
+/// were unreadable (their defaults stand in), so that whoever starts the program learns everything in one go; what it says of such
+/// parts is left out.
+///
+/// # Errors
+/// Every mistake in every source, then every mistake of meaning.
+pub fn load_checked<T: DeserializeOwned>(
+    sources: &Sources,
+    meaning: impl FnOnce(&T) -> Vec<ConfigError>,
+) -> Result<T, ConfigErrors> {
     let mut errors = Vec::new();
     let mut ignored: BTreeSet<String> = sources.env_ignored.iter().map(|name| (*name).to_owned()).collect();
     let mut root = match &sources.file {
@@ -72,10 +85,21 @@ pub fn load<T: DeserializeOwned>(sources: &Sources) -> Result<T, ConfigErrors> {
     }
     let removed = removed_paths(&root);
     let value = check::check(root, removed, &mut errors);
+    if let Some(value) = &value {
+        let unreadable: Vec<String> = errors.iter().map(|error| error.path.clone()).collect();
+        let is_readable =
+            |path: &str| !unreadable.iter().any(|other| is_within(path, other) || is_within(other, path));
+        errors.extend(meaning(value).into_iter().filter(|error| is_readable(&error.path)));
+    }
     match value {
         Some(value) if errors.is_empty() => Ok(value),
         _ => Err(ConfigErrors::new(errors)),
     }
+}
+
+/// Whether the key at `path` is `other` or lies below it.
+fn is_within(path: &str, other: &str) -> bool {
+    path.strip_prefix(other).is_some_and(|rest| other.is_empty() || rest.is_empty() || rest.starts_with('.'))
 }
 
 fn read_file(

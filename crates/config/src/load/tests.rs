@@ -322,3 +322,32 @@ fn what_is_rendered_reads_back_the_same() {
     assert!(yaml.contains("cache:\n  directory: /var/lib/x\n  capacity: 1GiB\n  every: 30s\n"), "{yaml}");
     assert!(yaml.contains("hosts:\n  - host: a:1\n    port: 2\n"), "{yaml}");
 }
+
+#[test]
+fn mistakes_of_meaning_come_with_the_others() {
+    let flags = [
+        ("listen", "127.0.0.1:1"),
+        ("cache.directory", ""),
+        ("cache.capacity", "much"),
+        ("cache.parallel", "0"),
+    ];
+    let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    let sources = Sources { flags, environment: BTreeMap::new(), ..Sources::default() };
+    let meaning = |config: &Config| {
+        let mut found = Vec::new();
+        for (path, wrong) in [
+            ("cache.directory", config.cache.directory.is_empty()),
+            ("cache.parallel", config.cache.parallel == 0),
+            ("cache.capacity", true),
+        ] {
+            if wrong {
+                found.push(ConfigError::semantic(path, "cannot be", "change it"));
+            }
+        }
+        found
+    };
+    let errors = load_checked(&sources, meaning).unwrap_err();
+    let paths: Vec<_> = errors.errors().iter().map(|error| error.path.as_str()).collect();
+    // What was unreadable is not judged a second time.
+    assert_eq!(paths, ["cache.capacity", "cache.directory", "cache.parallel"]);
+}
