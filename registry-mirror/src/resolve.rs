@@ -149,7 +149,11 @@ impl Resolver {
 
     /// Asks the server about one candidate, within what is left of the budget.
     async fn ask(&self, repository: &Repository, reference: &Reference, deadline: Instant) -> Answer {
-        let known = self.remembered(std::slice::from_ref(repository), reference).await;
+        // A digest is asked for only when it is not remembered, and a tag always.
+        let known = match reference {
+            Reference::Tag(_) => self.remembered(std::slice::from_ref(repository), reference).await,
+            Reference::Digest(_) => None,
+        };
         let asked =
             tokio::time::timeout_at(deadline, self.0.request(repository, reference, known.as_ref())).await;
         match asked {
