@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("oci", &[]),
     ("config", &[]),
     ("telemetry", &[]),
+    ("auth", &["oci"]),
     ("ring", &["oci"]),
     ("swarm-types", &["oci"]),
     // One heavy dependency each.
@@ -23,10 +24,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &["oci", "ring", "swarm-types", "http"]),
     ("swarm", &["oci", "swarm-types", "swarm-protocol", "store", "telemetry"]),
     // Roles of the server: they meet in `api` and never import one another.
-    ("registry", &["oci", "store", "api", "http", "telemetry"]),
+    ("registry", &["oci", "auth", "store", "api", "http", "telemetry"]),
     ("tags", &["oci", "metadata", "api", "http", "telemetry"]),
     ("tracker", &["oci", "ring", "swarm-types", "api", "http", "telemetry"]),
     ("origin", &["oci", "ring", "swarm-types", "metadata", "store", "swarm", "api", "http", "telemetry"]),
+    // Work in the background of the server; like the roles, they meet others only through `api`.
+    ("collect", &["oci", "metadata", "store", "api", "telemetry"]),
+    ("events", &["oci", "metadata", "api", "http", "telemetry"]),
     // Programs.
     ("agent", &["oci", "swarm-types", "store", "swarm", "api", "http", "config", "telemetry"]),
     (
@@ -46,6 +50,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "tags",
             "tracker",
             "origin",
+            "auth",
+            "collect",
+            "events",
         ],
     ),
     ("ctl", &["oci", "ring", "swarm-types", "api", "http"]),

@@ -1,0 +1,1 @@
+//! What nobody needs any more goes, what is damaged is found: garbage collection, retention, scrub.

@@ -1,0 +1,1 @@
+//! What happened, told to others: webhooks, audit log, preheat notifications.
