@@ -3,10 +3,14 @@
 //! A role never imports another role: both sides of a conversation meet in these types. The room knows words and URLs, and
 //! nothing of what an answer is made from: no store, no database, no swarm.
 
+pub mod audit;
+pub mod caller;
 pub mod cluster;
 pub mod error;
+pub mod events;
 pub mod exchange;
 pub mod origin;
+pub mod preheat;
 pub mod tags;
 pub mod tracker;
 
