@@ -3,13 +3,20 @@
 //! A streamed body ends well only when its producer says so ([`BodySender::finish`]). A producer that fails, panics or is dropped
 //! cuts the connection instead, so the other side sees a broken body and never a short one that looks whole.
 
+mod file;
+
+use std::fs::File;
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
+
+pub(crate) use file::FilePart;
 
 /// A body.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ enum Kind {
     Channel(Channel),
     /// From the network.
     Incoming(Incoming),
+    /// From a file.
+    File(FilePart),
 }
 
 #[derive(Debug)]
@@ -52,6 +61,15 @@ pub enum BodyError {
     /// The connection broke while the body was read.
     #[error("the connection broke inside the body: {0}")]
     Connection(#[source] hyper::Error),
+    /// The file behind the body cannot be read.
+    #[error("the file behind the body cannot be read: {0}")]
+    File(#[source] io::Error),
+    /// The file behind the body is shorter than was promised: it was truncated meanwhile.
+    #[error("the file behind the body ends {missing} bytes too early")]
+    FileEnded {
+        /// How many bytes are missing.
+        missing: u64,
+    },
 }
 
 /// The other side of the body is gone: nobody reads what is sent.
@@ -104,6 +122,12 @@ impl Body {
         (BodySender(sender), Self(Kind::Channel(Channel { chunks, ended: false })))
     }
 
+    /// The `len` bytes of `file` from `offset` on. A plain HTTP/1.1 connection sends them from the page cache without copying;
+    /// everywhere else they are read in blocks. A file that ends early or cannot be read cuts the connection.
+    pub fn file(file: Arc<File>, offset: u64, len: u64) -> Self {
+        Self(Kind::File(FilePart::new(file, offset, len)))
+    }
+
     /// The next bytes, `None` at the end. Trailers are skipped. Cancel-safe.
     pub async fn frame_data(&mut self) -> Option<Result<Bytes, BodyError>> {
         loop {
@@ -145,7 +169,7 @@ impl Body {
     pub(crate) fn try_clone(&self) -> Option<Self> {
         match &self.0 {
             Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
-            Kind::Channel(_) | Kind::Incoming(_) => None,
+            Kind::Channel(_) | Kind::Incoming(_) | Kind::File(_) => None,
         }
     }
 }
@@ -184,6 +208,7 @@ impl HttpBody for Body {
             Kind::Incoming(incoming) => Pin::new(incoming)
                 .poll_frame(cx)
                 .map(|part| part.map(|frame| frame.map_err(BodyError::Connection))),
+            Kind::File(part) => part.poll(cx).map(|block| block.map(|block| block.map(Frame::data))),
         }
     }
 
@@ -192,6 +217,7 @@ impl HttpBody for Body {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Channel(channel) => channel.ended,
             Kind::Incoming(incoming) => incoming.is_end_stream(),
+            Kind::File(part) => part.len == 0,
         }
     }
 
@@ -200,6 +226,7 @@ impl HttpBody for Body {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Channel(_) => SizeHint::default(),
             Kind::Incoming(incoming) => incoming.size_hint(),
+            Kind::File(part) => SizeHint::with_exact(part.len),
         }
     }
 }

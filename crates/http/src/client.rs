@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::json::JSON;
-use crate::{Body, BodyError, Request, Response};
+use crate::{Body, BodyError, ClientTls, Request, Response};
 
 /// How the client connects and keeps connections.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct ClientOptions {
     pub pool_idle_timeout: Duration,
     /// How many unused connections are kept for each host.
     pub pool_idle_max: usize,
+    /// Whom to trust for `https` URLs, and the certificate to show; `None` trusts the system's authorities and shows none.
+    pub tls: Option<ClientTls>,
 }
 
 impl Default for ClientOptions {
@@ -39,6 +41,7 @@ impl Default for ClientOptions {
             pool_idle_timeout: Duration::from_secs(45),
             // The parallelism of one pull.
             pool_idle_max: 8,
+            tls: None,
         }
     }
 }

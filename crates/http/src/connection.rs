@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use crate::{Body, BodyError, Handler, Limits, Shutdown};
 
 /// A connection that was just taken.
-pub(crate) struct Connection {
+pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) handler: Arc<dyn Handler>,
@@ -34,8 +34,8 @@ pub(crate) struct Connection {
 }
 
 /// Serves requests until the client, a limit or the shutdown ends the connection.
-pub(crate) async fn serve(connection: Connection) {
-    let Connection { stream, peer, handler, limits, shutdown } = connection;
+pub(crate) async fn serve(accepted: Accepted) {
+    let Accepted { stream, peer, handler, limits, shutdown } = accepted;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %peer, "TCP_NODELAY refused");
     }

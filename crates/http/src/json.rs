@@ -62,7 +62,7 @@ pub async fn read<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, Re
     let bytes = arrived.map_err(|failure| {
         let status = match failure {
             crate::BodyError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            crate::BodyError::Aborted | crate::BodyError::Connection(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::BAD_REQUEST,
         };
         error(status, failure.to_string())
     })?;

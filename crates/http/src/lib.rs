@@ -14,8 +14,10 @@ pub mod probes;
 pub mod query;
 pub mod server;
 pub mod shutdown;
+pub mod tls;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -25,11 +27,21 @@ pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, head
 pub use probes::ProbeHandler;
 pub use server::{Limits, Listener};
 pub use shutdown::Shutdown;
+pub use tls::{ClientTls, ClientTlsFiles, Identity, PeerCertificate, Tls, TlsError, TlsFiles};
 
 /// A request as handlers receive it and as clients send it.
 pub type Request = http::Request<Body>;
 /// A response as handlers give it and as clients receive it.
 pub type Response = http::Response<Body>;
+
+/// The connection that a request came over; every request has it in its extensions.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// Whether it is encrypted (TLS).
+    pub secure: bool,
+    /// The client's certificate, verified against the listener's client authorities.
+    pub certificate: Option<Arc<PeerCertificate>>,
+}
 
 /// Answers the requests of a listener.
 #[async_trait]

@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::connection::{self, Connection};
-use crate::{Handler, Shutdown};
+use crate::connection::{self, Accepted};
+use crate::{Handler, Shutdown, Tls};
 
 /// What a listener allows its clients.
 #[derive(Clone, Debug)]
@@ -68,6 +68,7 @@ pub struct Listener {
     inner: TcpListener,
     local_addr: SocketAddr,
     metrics: ListenerMetrics,
+    tls: Option<Tls>,
 }
 
 /// How many connections may wait for us in the kernel. The usual `net.core.somaxconn` is 4096, which caps it anyway.
@@ -105,13 +106,20 @@ impl Listener {
         socket.bind(addr)?;
         let inner = socket.listen(BACKLOG)?;
         let local_addr = inner.local_addr()?;
-        Ok(Self { inner, local_addr, metrics: HttpMetrics::default().listener("detached") })
+        Ok(Self { inner, local_addr, metrics: HttpMetrics::default().listener("detached"), tls: None })
     }
 
     /// Counts connections in `metrics`.
     #[must_use]
     pub fn with_metrics(mut self, metrics: ListenerMetrics) -> Self {
         self.metrics = metrics;
+        self
+    }
+
+    /// Speaks TLS only.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -123,7 +131,7 @@ impl Listener {
     /// Serves until `shutdown`, then closes the port, lets requests under way finish for at most `limits.drain_timeout`, cuts the
     /// rest, and returns.
     pub async fn serve(self, handler: Arc<dyn Handler>, limits: Limits, shutdown: Shutdown) {
-        let Self { inner, local_addr, metrics } = self;
+        let Self { inner, local_addr, metrics, tls } = self;
         let slots = Arc::new(Semaphore::new(limits.connections_max));
         let drain_timeout = limits.drain_timeout;
         let limits = Arc::new(limits);
@@ -131,7 +139,7 @@ impl Listener {
         while let Some((stream, peer)) = next(&inner, &slots, &shutdown, &metrics).await {
             while tasks.try_join_next().is_some() {}
             let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-            let connection = Connection {
+            let accepted = Accepted {
                 stream,
                 peer,
                 handler: Arc::clone(&handler),
@@ -140,7 +148,7 @@ impl Listener {
             };
             let open = OpenConnection::new(&metrics);
             tasks.spawn(async move {
-                connection::serve(connection).await;
+                connection::serve(accepted).await;
                 drop((slot, open));
             });
         }
