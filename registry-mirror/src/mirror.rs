@@ -79,6 +79,10 @@ impl Mirror {
                 passthrough::serve(&self.0, request, host, &route).await
             }
             Route::Uploads { .. } | Route::Upload { .. } => Err(read_only(request.method())),
+            // Which extensions there are is a question to the registry that a client pushes to.
+            Route::Extensions { .. } => {
+                Err(OciError::new(ErrorCode::Unsupported, "a mirror has no extensions").with_status(404))
+            }
         }
     }
 }

@@ -12,6 +12,9 @@ use sha2::Digest as _;
 /// The longest digest in bytes (sha512).
 const BYTES_MAX: usize = 64;
 
+/// The longest digest as text: `sha512:` and two characters for each byte.
+pub const TEXT_LEN_MAX: usize = 7 + 2 * BYTES_MAX;
+
 /// A registered digest algorithm (OCI image-spec, "Digests").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
@@ -91,6 +94,22 @@ impl Digest {
         &self.bytes[..self.algorithm.byte_len()]
     }
 
+    /// The digest as text, written to `buffer`: nearly every answer carries one, and this way it costs no memory of its own.
+    pub fn write_to<'a>(&self, buffer: &'a mut [u8; TEXT_LEN_MAX]) -> &'a str {
+        const PREFIX_LEN: usize = 7;
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        buffer[..PREFIX_LEN].copy_from_slice(match self.algorithm {
+            Algorithm::Sha256 => b"sha256:",
+            Algorithm::Sha512 => b"sha512:",
+        });
+        let len = PREFIX_LEN + 2 * self.algorithm.byte_len();
+        for (pair, byte) in buffer[PREFIX_LEN..len].chunks_exact_mut(2).zip(self.as_bytes()) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        std::str::from_utf8(&buffer[..len]).unwrap_or_default()
+    }
+
     /// The hash in lower-case hexadecimal: 64 or 128 characters.
     pub fn to_hex(&self) -> String {
         hex::encode(self.as_bytes())
@@ -99,7 +118,8 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm.as_str(), self.to_hex())
+        let mut buffer = [0; TEXT_LEN_MAX];
+        f.write_str(self.write_to(&mut buffer))
     }
 }
 

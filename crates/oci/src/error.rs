@@ -39,6 +39,8 @@ pub enum ErrorCode {
     Denied,
     /// The operation is not supported.
     Unsupported,
+    /// What `If-Match` or `If-None-Match` guards is not as the client thinks.
+    PreconditionFailed,
     /// The client asks too often.
     TooManyRequests,
     /// The registry cannot do this now.
@@ -67,6 +69,7 @@ impl ErrorCode {
             Self::Unauthorized => "UNAUTHORIZED",
             Self::Denied => "DENIED",
             Self::Unsupported => "UNSUPPORTED",
+            Self::PreconditionFailed => "PRECONDITION_FAILED",
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::Unavailable => "UNAVAILABLE",
             Self::Unknown => "UNKNOWN",
@@ -81,6 +84,7 @@ impl ErrorCode {
             Self::Unauthorized => 401,
             Self::Denied => 403,
             Self::Unsupported => 405,
+            Self::PreconditionFailed => 412,
             Self::TooManyRequests => 429,
             Self::Unavailable => 503,
             Self::Unknown => 500,

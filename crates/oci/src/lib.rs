@@ -5,6 +5,7 @@
 
 pub mod descriptor;
 pub mod digest;
+pub mod entity_tag;
 pub mod error;
 pub mod host;
 pub mod manifest;
@@ -17,6 +18,7 @@ pub mod route;
 
 pub use descriptor::{Annotations, Descriptor};
 pub use digest::{Algorithm, Digest, Digester, ParseDigestError};
+pub use entity_tag::{EntityTag, EntityTags};
 pub use error::{ErrorCode, OciError};
 pub use host::{Host, ParseHostError};
 pub use manifest::{MANIFEST_SIZE_MAX, Manifest};

@@ -145,7 +145,10 @@ pub fn percent_decode(text: &str) -> Option<String> {
 /// One `key=value`, decoded; `+` is a space in a query.
 fn pair(part: &str) -> Option<(String, String)> {
     let (key, value) = part.split_once('=').unwrap_or((part, ""));
-    let decode = |text: &str| percent_decode(&text.replace('+', " "));
+    let decode = |text: &str| {
+        let plain = !text.bytes().any(|byte| matches!(byte, b'%' | b'+'));
+        if plain { Some(text.to_owned()) } else { percent_decode(&text.replace('+', " ")) }
+    };
     Some((decode(key)?, decode(value)?))
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
+use crate::entity_tag::EntityTags;
 use crate::error::OciError;
 use crate::media_type::{JSON, OCI_INDEX, OCTET_STREAM};
 use crate::name::{Repository, Tag};
@@ -64,13 +65,10 @@ pub fn etag(digest: &Digest) -> String {
     format!("\"{digest}\"")
 }
 
-/// Whether an `If-None-Match` value names the content under `digest`, so that the answer is 304.
+/// Whether an `If-None-Match` value names the content under `digest`, so that the answer is 304. A value that cannot be read names
+/// nothing: the client then gets the content, which is never wrong.
 pub fn not_modified(if_none_match: &str, digest: &Digest) -> bool {
-    let own = etag(digest);
-    if_none_match
-        .split(',')
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == own)
+    EntityTags::parse(if_none_match).is_some_and(|tags| tags.names_weakly(digest))
 }
 
 /// The headers of an error answer with the body of [`OciError::to_json`].
@@ -86,6 +84,17 @@ pub fn tag_list(repository: &Repository, tags: &[Tag]) -> String {
 /// The body of a repository list.
 pub fn catalog(repositories: &[Repository]) -> String {
     json!({"repositories": repositories}).to_string()
+}
+
+/// The body of a list of extensions (distribution-spec, "extensions"): the list itself is the only one.
+pub fn extensions() -> String {
+    let own = json!({
+        "name": "_oci",
+        "url": "https://github.com/opencontainers/distribution-spec/blob/main/extensions/_oci.md",
+        "description": "which extensions this registry has",
+        "endpoints": ["_oci/ext/discover"],
+    });
+    json!({"extensions": [own]}).to_string()
 }
 
 /// The body of a referrers list: an index, whose content type is [`OCI_INDEX`].

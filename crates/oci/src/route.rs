@@ -12,6 +12,9 @@ use crate::name::{ParseNameError, Reference, Repository};
 /// The longest upload identifier in bytes.
 const UPLOAD_ID_LEN_MAX: usize = 128;
 
+/// The path of the extension that lists extensions; no segment of a name begins with an underscore.
+const DISCOVER: &str = "_oci/ext/discover";
+
 /// What a `/v2/` path names, whatever the method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -19,6 +22,11 @@ pub enum Route {
     Base,
     /// `/v2/_catalog`: the repositories.
     Catalog,
+    /// `/v2/_oci/ext/discover` and `/v2/<name>/_oci/ext/discover`: which extensions there are (distribution-spec, "extensions").
+    Extensions {
+        /// The repository that is asked about; `None` for the registry as a whole.
+        repository: Option<Repository>,
+    },
     /// `/v2/<name>/blobs/<digest>`.
     Blob {
         /// Where the blob is linked.
@@ -63,6 +71,7 @@ pub enum Route {
 enum Shape<'a> {
     Base,
     Catalog,
+    Extensions,
     Named { name: &'a str, word: Word<'a> },
 }
 
@@ -73,6 +82,7 @@ enum Word<'a> {
     Manifest(&'a str),
     Tags,
     Referrers(&'a str),
+    Extensions,
 }
 
 impl Route {
@@ -83,6 +93,7 @@ impl Route {
         match shape(path)? {
             Shape::Base => Ok(Self::Base),
             Shape::Catalog => Ok(Self::Catalog),
+            Shape::Extensions => Ok(Self::Extensions { repository: None }),
             Shape::Named { name, word } => word.into_route(repository(name)?),
         }
     }
@@ -95,6 +106,7 @@ impl Route {
         match shape(path)? {
             Shape::Base => Ok((None, Self::Base)),
             Shape::Catalog => Ok((None, Self::Catalog)),
+            Shape::Extensions => Ok((None, Self::Extensions { repository: None })),
             Shape::Named { name, word } => {
                 let (host, name) = match name.split_once('/') {
                     Some((first, rest)) if Host::is_host_segment(first) => (Some(host(first)?), rest),
@@ -109,6 +121,7 @@ impl Route {
     pub const fn repository(&self) -> Option<&Repository> {
         match self {
             Self::Base | Self::Catalog => None,
+            Self::Extensions { repository } => repository.as_ref(),
             Self::Blob { repository, .. }
             | Self::Uploads { repository }
             | Self::Upload { repository, .. }
@@ -123,6 +136,7 @@ impl Route {
         match self {
             Self::Base => "base",
             Self::Catalog => "catalog",
+            Self::Extensions { .. } => "extensions",
             Self::Blob { .. } => "blob",
             Self::Uploads { .. } => "uploads",
             Self::Upload { .. } => "upload",
@@ -137,6 +151,8 @@ impl Route {
         match self {
             Self::Base => "/v2/".to_owned(),
             Self::Catalog => "/v2/_catalog".to_owned(),
+            Self::Extensions { repository: None } => format!("/v2/{DISCOVER}"),
+            Self::Extensions { repository: Some(repository) } => format!("/v2/{repository}/{DISCOVER}"),
             Self::Blob { repository, digest } => format!("/v2/{repository}/blobs/{digest}"),
             Self::Uploads { repository } => format!("/v2/{repository}/blobs/uploads/"),
             Self::Upload { repository, id } => format!("/v2/{repository}/blobs/uploads/{id}"),
@@ -153,8 +169,10 @@ fn shape(path: &str) -> Result<Shape<'_>, OciError> {
         Some(rest) => rest.strip_prefix('/').ok_or_else(not_found)?,
         None => return Err(not_found()),
     };
-    if rest == "_catalog" {
-        return Ok(Shape::Catalog);
+    match rest {
+        "_catalog" => return Ok(Shape::Catalog),
+        DISCOVER => return Ok(Shape::Extensions),
+        _ => {}
     }
     let (name, word) = named(rest).ok_or_else(not_found)?;
     Ok(Shape::Named { name, word })
@@ -164,6 +182,9 @@ fn shape(path: &str) -> Result<Shape<'_>, OciError> {
 fn named(rest: &str) -> Option<(&str, Word<'_>)> {
     if let Some(name) = strip_word(rest, "blobs/uploads").or_else(|| strip_word(rest, "blobs/uploads/")) {
         return Some((name, Word::Uploads));
+    }
+    if let Some(name) = strip_word(rest, DISCOVER) {
+        return Some((name, Word::Extensions));
     }
     let (before, last) = rest.rsplit_once('/')?;
     if let Some(name) = strip_word(before, "blobs/uploads") {
@@ -194,6 +215,7 @@ impl Word<'_> {
             Self::Manifest(text) => Route::Manifest { repository, reference: reference(text)? },
             Self::Tags => Route::Tags { repository },
             Self::Referrers(text) => Route::Referrers { repository, subject: digest(text)? },
+            Self::Extensions => Route::Extensions { repository: Some(repository) },
         })
     }
 }

@@ -40,13 +40,14 @@ fn every_route_reads_back_what_it_writes() {
             Route::Manifest { repository: repository.clone(), reference: "list".parse().unwrap() },
             Route::Manifest { repository: repository.clone(), reference: Reference::Digest(empty()) },
             Route::Tags { repository: repository.clone() },
+            Route::Extensions { repository: Some(repository.clone()) },
             Route::Referrers { repository, subject: empty() },
         ] {
             assert_eq!(Route::parse(&route.to_path()), Ok(route.clone()));
             assert_eq!(Route::parse_mirror(&route.to_path()), Ok((None, route)));
         }
     }
-    for route in [Route::Base, Route::Catalog] {
+    for route in [Route::Base, Route::Catalog, Route::Extensions { repository: None }] {
         assert_eq!(Route::parse(&route.to_path()), Ok(route));
     }
     assert_eq!(Route::parse("/v2"), Ok(Route::Base));
@@ -71,7 +72,8 @@ fn paths_that_name_nothing_are_404() {
         "/v2/a/tags/all",
         "/v2/_catalog/",
         "/v2/a/blobs/uploads/x/y",
-        "/v2/_oci/ext/discover",
+        "/v2/_oci/ext/discover/",
+        "/v2/_oci/ext/other",
         "/v2/a/tags/list/",
     ] {
         assert_eq!(error(path), (ErrorCode::Unsupported, 404), "{path}");
