@@ -1,0 +1,89 @@
+use super::*;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn rule(repositories: &str, tags: &str) -> Rule {
+    Rule {
+        repositories: vec![repositories.parse().unwrap()],
+        tags: vec![tags.parse().unwrap()],
+        keep_last: None,
+        keep_pushed_within: None,
+        keep_pulled_within: None,
+        untagged_after: None,
+    }
+}
+
+fn tag(name: &str, days: u32, pulled_days: Option<u32>) -> TagAge {
+    TagAge {
+        tag: name.parse().unwrap(),
+        digest: Digest::sha256(name.as_bytes()),
+        pushed: DAY * days,
+        pulled: pulled_days.map(|days| DAY * days),
+    }
+}
+
+fn names(rules: &[Rule], repository: &str, tags: &[TagAge]) -> Vec<String> {
+    let gone = expired(rules, &repository.parse().unwrap(), tags);
+    gone.into_iter().map(|gone| gone.tag.as_str().to_owned()).collect()
+}
+
+#[test]
+fn the_most_recently_pushed_are_kept() {
+    let rules = [Rule { keep_last: Some(2), ..rule("ci/**", "*") }];
+    let tags = [tag("a", 3, None), tag("b", 1, None), tag("c", 2, None), tag("d", 9, None)];
+    assert_eq!(names(&rules, "ci/app", &tags), ["a", "d"]);
+    assert_eq!(names(&rules, "prod/app", &tags), [""; 0]);
+}
+
+#[test]
+fn of_equally_old_tags_the_same_ones_stay_whatever_their_order() {
+    let rules = [Rule { keep_last: Some(1), ..rule("**", "*") }];
+    let mut tags = [tag("a", 1, None), tag("b", 1, None)];
+    assert_eq!(names(&rules, "x", &tags), ["a"]);
+    tags.reverse();
+    assert_eq!(names(&rules, "x", &tags), ["a"]);
+}
+
+#[test]
+fn one_reason_to_keep_is_enough() {
+    let rules = [Rule {
+        keep_last: Some(1),
+        keep_pushed_within: Some(DAY * 3),
+        keep_pulled_within: Some(DAY * 5),
+        ..rule("**", "*")
+    }];
+    let tags = [
+        tag("newest", 1, None),
+        tag("young", 2, None),
+        tag("used", 30, Some(4)),
+        tag("unused", 30, Some(20)),
+        tag("never", 4, None),
+    ];
+    assert_eq!(names(&rules, "x", &tags), ["unused"]);
+}
+
+#[test]
+fn only_the_first_rule_that_means_a_tag_judges_it() {
+    let rules = [
+        Rule { keep_pushed_within: Some(DAY * 365), ..rule("**", "v*") },
+        Rule { keep_last: Some(0), ..rule("**", "*") },
+    ];
+    let tags = [tag("v1", 300, None), tag("v0", 400, None), tag("pr-7", 0, None)];
+    let gone = expired(&rules, &"x".parse().unwrap(), &tags);
+    let told: Vec<_> = gone.iter().map(|gone| (gone.tag.as_str(), gone.rule)).collect();
+    assert_eq!(told, [("v0", 0), ("pr-7", 1)]);
+}
+
+#[test]
+fn a_rule_about_untagged_manifests_leaves_tags_alone() {
+    let rules = [
+        Rule { untagged_after: Some(DAY), ..rule("**", "*") },
+        Rule { keep_last: Some(1), untagged_after: Some(DAY * 9), ..rule("ci", "*") },
+    ];
+    let tags = [tag("a", 2, None), tag("b", 1, None)];
+    assert_eq!(names(&rules, "other", &tags), [""; 0]);
+    assert_eq!(names(&rules, "ci", &tags), ["a"]);
+    assert_eq!(untagged_after(&rules, &"ci".parse().unwrap()), Some(DAY));
+    assert_eq!(untagged_after(&rules[1..], &"other".parse().unwrap()), None);
+    assert!(concerns(&rules, &"other".parse().unwrap()) && !concerns(&rules[1..], &"other".parse().unwrap()));
+}
