@@ -57,6 +57,11 @@ impl RegistryMetrics {
     pub fn request(&self, route: &'static str, status: u16) {
         self.requests.get_or_create(&RouteStatus { route, status }).inc();
     }
+
+    /// The counter behind [`Self::request`], for callers that keep it.
+    pub fn request_counter(&self, route: &'static str, status: u16) -> Counter {
+        self.requests.get_or_create_owned(&RouteStatus { route, status })
+    }
 }
 
 impl Default for RegistryMetrics {
