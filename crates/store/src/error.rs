@@ -50,6 +50,9 @@ pub enum Error {
     /// Another process has the directory.
     #[error("{} is in use by another process; give each process a directory of its own", .0.display())]
     Locked(PathBuf),
+    /// More small content waits to be written than the store holds in memory.
+    #[error("the disk is behind with small content; try again in a moment")]
+    PackBusy,
     /// The bytes of a piece, on disk or handed in, do not match the metainfo.
     #[error("piece {} of {digest} does not match its digest", .index.0)]
     CorruptPiece {
@@ -145,7 +148,7 @@ impl Error {
             | Self::PartialNotFound(_)
             | Self::UploadNotFound(_)
             | Self::PieceMissing { .. } => ErrorKind::NotFound,
-            Self::UploadBusy(_) | Self::Locked(_) => ErrorKind::Busy,
+            Self::UploadBusy(_) | Self::Locked(_) | Self::PackBusy => ErrorKind::Busy,
             Self::CorruptPiece { .. } | Self::CorruptBlob(_) => ErrorKind::Corrupt,
             Self::DigestMismatch { .. } => ErrorKind::DigestMismatch,
             Self::NoSpace(_) => ErrorKind::NoSpace,

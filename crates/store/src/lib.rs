@@ -43,6 +43,6 @@ pub use open::Recovery;
 pub use options::{Durability, Options};
 pub use partial::{Partial, Written};
 pub use space::Shortage;
-pub use store::{Store, Usage};
+pub use store::{Listed, SMALL_SIZE_MAX, Store, Usage};
 pub use upload::{Upload, UploadStatus};
 pub use uploads::LABEL_LEN_MAX;

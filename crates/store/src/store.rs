@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_swarm_types::Metainfo;
 
@@ -47,6 +48,21 @@ pub(crate) struct Shared {
     lock: File,
 }
 
+/// Content of at most this many bytes goes into the pack of a durable store: one piece, and about what a disk writes in one go. A
+/// larger blob is worth a file of its own.
+pub const SMALL_SIZE_MAX: u64 = 64 * 1024;
+
+/// One blob, as [`Store::each_digest`] tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The blob.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+    /// When its bytes came into the store, to the second.
+    pub modified: SystemTime,
+}
+
 /// How full the store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -62,6 +78,11 @@ pub struct Usage {
     pub upload_bytes: u64,
     /// Blobs and idle downloads evicted since the store was opened.
     pub evictions: u64,
+    /// Whether the files that were there when the store was opened are still being counted: until then the other figures are too
+    /// low. Blobs that were not counted yet can be read all the same.
+    pub counting: bool,
+    /// Bytes of the pack that belong to no blob any more, until they are compacted.
+    pub dead_bytes: u64,
 }
 
 impl Shared {
@@ -141,6 +162,40 @@ impl Store {
         self.shared.put(expected, bytes)
     }
 
+    /// Stores small content without blocking: `done` is called once the content is on the disk, or with the reason why it is not;
+    /// it runs on the store's own thread (or on this one) and must be quick. Content of any other size is refused.
+    ///
+    /// # Errors
+    /// Those of [`Store::put`] go to `done`, and [`crate::Error::PackBusy`] when too much waits to be written.
+    pub fn submit(
+        &self,
+        expected: Digest,
+        bytes: Bytes,
+        done: impl FnOnce(Result<Metainfo>) + Send + 'static,
+    ) {
+        done(self.put(&expected, &bytes));
+    }
+
+    /// The content of a small blob, verified, if it can be had without waiting for the disk. `None` says nothing: ask
+    /// [`Store::blob`], where blocking is allowed.
+    pub fn small(&self, digest: &Digest) -> Option<Result<Bytes>> {
+        _ = digest;
+        None
+    }
+
+    /// The complete blobs in the order of their digests: at most `limit` of those that come after `after`. For walks over all of
+    /// them that do not hold them all in memory. While [`Usage::counting`] holds, files that were not met yet are missing.
+    pub fn each_digest(&self, after: Option<Digest>, limit: usize) -> Vec<Listed> {
+        let mut digests = self.digests();
+        digests.retain(|digest| after.is_none_or(|after| *digest > after));
+        digests.sort_unstable();
+        digests.truncate(limit);
+        let listed = digests.into_iter().filter_map(|digest| {
+            Some(Listed { digest, size: self.stat(&digest)?, modified: SystemTime::UNIX_EPOCH })
+        });
+        listed.collect()
+    }
+
     /// How full the store is.
     pub fn usage(&self) -> Usage {
         let held = self.shared.space.held();
@@ -151,6 +206,8 @@ impl Store {
             partial_bytes: held.partials,
             upload_bytes: held.uploads,
             evictions: self.shared.evictions.load(Ordering::Relaxed),
+            counting: false,
+            dead_bytes: 0,
         }
     }
 
@@ -163,7 +220,7 @@ impl Store {
         self.shared.shortage()
     }
 
-    /// Starts an upload. `label` is stored with it and comes back from [`Store::upload_status`]: callers keep the repository in it.
+    /// Starts an upload; its files are made when the first byte arrives. `label` is stored with it and comes back from [`Store::upload_status`]: callers keep the repository in it.
     ///
     /// # Errors
     /// [`crate::Error::LabelTooLong`]; [`crate::Error::NoSpace`] when there are too many unfinished uploads; the disk's error.
@@ -185,6 +242,15 @@ impl Store {
     /// [`crate::Error::UploadBusy`] while another handle lives; [`crate::Error::UploadNotFound`]; the disk's error.
     pub fn open_upload(&self, id: &UploadId) -> Result<Upload> {
         uploads::open(&self.shared, id)
+    }
+
+    /// Ends an upload that has no bytes yet and gives its label, so that its content can be handed to [`Store::submit`] in one go;
+    /// `None` when it has bytes and goes on. Touches no disk unless the upload has files.
+    ///
+    /// # Errors
+    /// [`crate::Error::UploadBusy`] while a handle lives; [`crate::Error::UploadNotFound`].
+    pub fn take_empty_upload(&self, id: &UploadId) -> Result<Option<String>> {
+        self.shared.take_empty_upload(id)
     }
 
     /// Cancels the uploads that nobody holds and nobody has written to for longer than `older_than` before `now`; returns how many.

@@ -173,6 +173,18 @@ impl Shared {
         self.uploads.status(id)
     }
 
+    /// Ends an upload that has no bytes; `None` when it has some.
+    pub(crate) fn take_empty_upload(&self, id: &UploadId) -> Result<Option<String>> {
+        let CheckedOut { label, size, hashes } = self.uploads.check_out(id)?;
+        if size > 0 {
+            self.uploads.check_in(id, size, hashes);
+            return Ok(None);
+        }
+        self.remove_upload_files(id, 0);
+        self.uploads.end(id);
+        Ok(Some(label.to_string()))
+    }
+
     pub(crate) fn expire_uploads(self: &Arc<Self>, older_than: Duration, now: SystemTime) -> usize {
         let expired = self.uploads.not_held().into_iter().filter(|id| self.is_idle(id, older_than, now));
         // One that is held by now stays, and so does one that was written to and suspended meanwhile.
