@@ -18,6 +18,7 @@ use crate::disk::{self, Staged};
 use crate::error::{Error, Result};
 use crate::index::{Entry, Pin};
 use crate::locks::hold;
+use crate::pack::PackedBlob;
 use crate::paths::Part;
 use crate::piece;
 use crate::store::Shared;
@@ -25,7 +26,14 @@ use crate::store::Shared;
 /// A complete blob, open for reading. While it lives the blob is not evicted; a blob that is removed meanwhile stays readable here.
 #[derive(Clone)]
 pub struct Blob {
-    opened: Arc<Opened>,
+    content: Content,
+}
+
+/// Where the bytes are.
+#[derive(Clone)]
+enum Content {
+    File(Arc<Opened>),
+    Packed(Arc<PackedBlob>),
 }
 
 /// What the readers of one blob share.
@@ -40,17 +48,20 @@ pub(crate) struct Opened {
 impl Blob {
     /// The blob's digest.
     pub fn digest(&self) -> &Digest {
-        self.opened.metainfo.digest()
+        self.metainfo().digest()
     }
 
     /// Size in bytes.
     pub fn size(&self) -> u64 {
-        self.opened.metainfo.size()
+        self.metainfo().size()
     }
 
     /// How the blob is cut into pieces, and their digests.
     pub fn metainfo(&self) -> &Metainfo {
-        &self.opened.metainfo
+        match &self.content {
+            Content::File(opened) => &opened.metainfo,
+            Content::Packed(packed) => packed.metainfo(),
+        }
     }
 
     /// Reads one piece and verifies it.
@@ -59,21 +70,39 @@ impl Blob {
     /// [`Error::CorruptPiece`] when the disk no longer has the bytes that were stored: [`crate::Store::demote`] the blob and fetch
     /// the piece again. [`Error::NoSuchPiece`] beyond the last piece.
     pub fn read_piece(&self, index: PieceIndex) -> Result<Bytes> {
-        let Opened { pin, metainfo, file, path, shared } = &*self.opened;
+        let opened = match &self.content {
+            Content::File(opened) => opened,
+            Content::Packed(packed) => return packed.read_piece(index),
+        };
+        let Opened { pin, metainfo, file, path, shared } = &**opened;
         shared.index.note_use(pin.entry());
         piece::read(file, path, metainfo, index)
     }
 
-    pub(crate) fn entry(&self) -> &Arc<Entry> {
-        self.opened.pin.entry()
+    /// What the readers of a file share; `None` for a packed blob.
+    pub(crate) const fn opened(&self) -> Option<&Arc<Opened>> {
+        match &self.content {
+            Content::File(opened) => Some(opened),
+            Content::Packed(_) => None,
+        }
+    }
+}
+
+impl Opened {
+    pub(crate) const fn entry(&self) -> &Arc<Entry> {
+        self.pin.entry()
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.opened.file
+    pub(crate) const fn metainfo(&self) -> &Metainfo {
+        &self.metainfo
+    }
+
+    pub(crate) const fn file(&self) -> &File {
+        &self.file
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.opened.path
+        &self.path
     }
 }
 
@@ -85,7 +114,10 @@ impl std::fmt::Debug for Blob {
 
 /// Opens a complete blob, or joins those who have it open.
 pub(crate) fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Blob> {
-    let pin = shared.index.pin(digest).ok_or(Error::BlobNotFound(*digest))?;
+    if let Some(packed) = shared.open_packed(digest)? {
+        return Ok(Blob { content: Content::Packed(Arc::new(packed)) });
+    }
+    let pin = shared.pin(digest)?.ok_or(Error::BlobNotFound(*digest))?;
     let entry = pin.entry().clone();
     let mut slot = hold(&entry.opened);
     let opened = match slot.upgrade() {
@@ -97,7 +129,7 @@ pub(crate) fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Blob> {
     if !shared.options.is_durable() && shared.index.claim_write_of_use(&entry) {
         write_use(&shared.paths.blob(digest, Part::Metainfo));
     }
-    Ok(Blob { opened })
+    Ok(Blob { content: Content::File(opened) })
 }
 
 fn load(shared: &Arc<Shared>, pin: Pin) -> Result<Arc<Opened>> {

@@ -7,9 +7,9 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 use shoal_oci::Digest;
-use shoal_swarm_types::{Bitfield, Metainfo};
+use shoal_swarm_types::{Bitfield, Metainfo, PieceIndex};
 
-use crate::blob::{self, Blob};
+use crate::blob::{self, Blob, Opened};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::locks::hold;
@@ -35,17 +35,35 @@ pub(crate) fn demote(shared: &Arc<Shared>, digest: &Digest) -> Result<Partial> {
             }
             Err(error) => return Err(error),
         };
+        let Some(opened) = blob.opened() else { return demote_packed(shared, &blob) };
         let all = Bitfield::full(blob.metainfo().layout().piece_count());
-        let good = piece::verified(blob.file(), blob.path(), blob.metainfo(), &all)?;
-        if let Some(partial) = demote_opened(shared, &blob, good)? {
+        let good = piece::verified(opened.file(), opened.path(), blob.metainfo(), &all)?;
+        if let Some(partial) = demote_opened(shared, opened, good)? {
             return Ok(partial);
         }
     }
     Err(Error::BlobNotFound(*digest))
 }
 
+/// Small content becomes a download with a file of its own. The download is begun before the packed copy goes, so that a crash leaves
+/// one of them; when it leaves both, the next start removes the download.
+fn demote_packed(shared: &Arc<Shared>, blob: &Blob) -> Result<Partial> {
+    let piece = match blob.read_piece(PieceIndex(0)) {
+        Ok(piece) => Some(piece),
+        // The empty blob has no piece, and a bad one is what the download is for.
+        Err(Error::NoSuchPiece { .. } | Error::CorruptPiece { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let partial = partials::open(shared, blob.metainfo())?;
+    if let Some(piece) = piece {
+        partial.write_piece(PieceIndex(0), &piece)?;
+    }
+    shared.remove_packed(blob.digest())?;
+    Ok(partial)
+}
+
 /// The part of [`demote`] that changes the disk; `None` when the blob is no longer the one that was looked at.
-fn demote_opened(shared: &Arc<Shared>, blob: &Blob, good: Bitfield) -> Result<Option<Partial>> {
+fn demote_opened(shared: &Arc<Shared>, blob: &Opened, good: Bitfield) -> Result<Option<Partial>> {
     let metainfo = blob.metainfo();
     let slot = shared.partials.get_or_insert(metainfo.digest());
     let mut state = hold(&slot.state);
@@ -76,7 +94,7 @@ fn demote_opened(shared: &Arc<Shared>, blob: &Blob, good: Bitfield) -> Result<Op
 
 /// Moves the files of a blob into a fresh slot and gives the pieces that are in them; `None` when the blob has left the store. The
 /// data's rename is the moment at which the blob becomes a download.
-fn move_back(shared: &Shared, slot: &Slot, blob: &Blob, mut have: Bitfield) -> Result<Option<Bitfield>> {
+fn move_back(shared: &Shared, slot: &Slot, blob: &Opened, mut have: Bitfield) -> Result<Option<Bitfield>> {
     let metainfo = blob.metainfo();
     let digest = metainfo.digest();
     let _stripe = shared.stripes.hold(digest);

@@ -47,7 +47,7 @@ impl Pin {
         Self(entry.clone())
     }
 
-    pub(crate) fn entry(&self) -> &Arc<Entry> {
+    pub(crate) const fn entry(&self) -> &Arc<Entry> {
         &self.0
     }
 }

@@ -26,6 +26,7 @@ mod index;
 mod locks;
 mod open;
 mod options;
+mod pack;
 mod partial;
 mod partials;
 mod paths;

@@ -195,7 +195,7 @@ fn recover_uploads(shared: &Shared, recovery: &mut Recovery) -> Result<()> {
             continue;
         };
         shared.space.found(Class::Upload, size);
-        shared.uploads.add(id, &label, size);
+        shared.uploads.add(id, &label, Some(size));
         recovery.uploads += 1;
     }
     Ok(())

@@ -27,6 +27,7 @@ use crate::id::UploadId;
 use crate::space::Class;
 use crate::steps::{Step, passed};
 use crate::store::Shared;
+use crate::uploads::CheckedOut;
 
 /// How far an upload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,10 @@ pub struct Upload {
     id: UploadId,
     label: Arc<str>,
     path: PathBuf,
-    file: File,
+    /// `None` until it is needed; there is none on the disk before the first byte.
+    file: Option<File>,
+    /// Whether the files exist.
+    stored: bool,
     size: u64,
     /// `None` until somebody needs it, after a restart or when too many uploads were open at once.
     hashes: Option<Box<Hashes>>,
@@ -72,7 +76,11 @@ impl Upload {
     /// # Errors
     /// [`Error::NoSpace`], or the disk's error. [`Upload::size`] then tells how many bytes were written before it.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.hashes()?;
+        self.open_file()?;
         self.shared.reserve(Class::Upload, bytes.len() as u64)?;
         let before = self.size;
         let result = self.append(bytes);
@@ -101,11 +109,17 @@ impl Upload {
             return Err(Error::DigestMismatch { expected: Box::new(*expected), got: Box::new(got) });
         }
         let metainfo = self.hashes()?.metainfo(expected);
-        if self.shared.index.size(expected).is_some() {
+        if self.shared.size(expected).is_some() {
             self.end();
             return Ok(metainfo);
         }
-        if let Err(error) = self.shared.sync_content(&self.file, &self.path) {
+        if self.shared.packs(self.size) {
+            return self.commit_small(&metainfo);
+        }
+        self.open_file()?;
+        if let Some(file) = &self.file
+            && let Err(error) = self.shared.sync_content(file, &self.path)
+        {
             self.end();
             return Err(error);
         }
@@ -117,28 +131,51 @@ impl Upload {
         Ok(metainfo)
     }
 
+    /// Small content moves into the pack. The upload's own copy goes only when that is durable.
+    fn commit_small(mut self, metainfo: &Metainfo) -> Result<Metainfo> {
+        let mut bytes = vec![0; usize::try_from(self.size).unwrap_or(0)];
+        if self.size > 0 {
+            self.open_file()?;
+        }
+        if let Some(file) = &self.file {
+            file.read_exact_at(&mut bytes, 0).map_err(|source| Error::io("read", &self.path, source))?;
+        }
+        self.shared.put(metainfo.digest(), &bytes)?;
+        self.end();
+        Ok(metainfo.clone())
+    }
+
     /// Ends the upload without a blob. Its bytes are removed.
     pub fn cancel(mut self) {
         self.end();
     }
 
     /// Wraps an upload that was checked out.
-    pub(crate) fn open(
-        shared: &Arc<Shared>,
-        id: UploadId,
-        label: Arc<str>,
-        size: u64,
-        hashes: Option<Box<Hashes>>,
-    ) -> Result<Self> {
+    pub(crate) fn open(shared: &Arc<Shared>, id: UploadId, out: CheckedOut) -> Self {
         let path = shared.paths.upload_data(&id);
-        let file = disk::open_for_writing(&path, false)?;
-        Ok(Self { shared: shared.clone(), id, label, path, file, size, hashes, ended: false })
+        let CheckedOut { label, size, stored, hashes } = out;
+        Self { shared: shared.clone(), id, label, path, file: None, stored, size, hashes, ended: false }
+    }
+
+    /// Opens the data file; makes it, with the label before it, for the first byte.
+    fn open_file(&mut self) -> Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        self.file = Some(if self.stored {
+            disk::open_for_writing(&self.path, false)?
+        } else {
+            self.shared.create_upload_files(&self.id, &self.label)?
+        });
+        self.stored = true;
+        Ok(())
     }
 
     /// Writes and hashes as the bytes get through, so that both tell the same story when the disk fills up midway.
     fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
         while !bytes.is_empty() {
-            let len = match self.file.write_at(bytes, self.size) {
+            let len = match file.write_at(bytes, self.size) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -163,6 +200,7 @@ impl Upload {
     fn digest(&mut self, algorithm: Algorithm) -> Result<Digest> {
         match algorithm {
             Algorithm::Sha256 => Ok(self.hashes()?.sha256()),
+            Algorithm::Sha512 if !self.stored => Ok(Digest::of(algorithm, b"")),
             Algorithm::Sha512 => blob::digest_of_file(&self.path, algorithm),
         }
     }
@@ -178,7 +216,9 @@ impl Upload {
     /// Removes everything.
     fn end(&mut self) {
         self.ended = true;
-        self.shared.remove_upload_files(&self.id, self.size);
+        if self.stored {
+            self.shared.remove_upload_files(&self.id, self.size);
+        }
         self.shared.uploads.end(&self.id);
     }
 }
@@ -186,7 +226,7 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         if !self.ended {
-            self.shared.uploads.check_in(&self.id, self.size, self.hashes.take());
+            self.shared.uploads.check_in(&self.id, self.size, self.stored, self.hashes.take());
         }
     }
 }

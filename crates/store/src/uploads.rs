@@ -1,7 +1,7 @@
 //! Every unfinished upload: who holds it, how far it is, and the hash state that waits for its next request.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs;
+use std::fs::{self, File};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -36,6 +36,10 @@ struct LabelFile {
 struct Slot {
     label: Arc<str>,
     size: u64,
+    /// When it was created, for one that has no file yet whose age could be asked.
+    created: SystemTime,
+    /// Whether the files exist: from the first byte on.
+    stored: bool,
     is_held: bool,
     hashes: Option<Box<Hashes>>,
 }
@@ -54,10 +58,11 @@ struct Table {
 }
 
 /// An upload on its way to a handle.
-struct CheckedOut {
-    label: Arc<str>,
-    size: u64,
-    hashes: Option<Box<Hashes>>,
+pub(crate) struct CheckedOut {
+    pub(crate) label: Arc<str>,
+    pub(crate) size: u64,
+    pub(crate) stored: bool,
+    pub(crate) hashes: Option<Box<Hashes>>,
 }
 
 impl Uploads {
@@ -65,9 +70,16 @@ impl Uploads {
         hold(&self.table).slots.len()
     }
 
-    /// Adds an upload whose files exist.
-    pub(crate) fn add(&self, id: UploadId, label: &str, size: u64) {
-        let slot = Slot { label: label.into(), size, is_held: false, hashes: None };
+    /// Adds an upload, with the bytes that its file has or, with `None`, without files.
+    pub(crate) fn add(&self, id: UploadId, label: &str, size: Option<u64>) {
+        let slot = Slot {
+            label: label.into(),
+            size: size.unwrap_or(0),
+            created: SystemTime::now(),
+            stored: size.is_some(),
+            is_held: false,
+            hashes: None,
+        };
         hold(&self.table).slots.insert(id, slot);
     }
 
@@ -84,17 +96,19 @@ impl Uploads {
             return Err(Error::UploadBusy(*id));
         }
         slot.is_held = true;
-        let out = CheckedOut { label: slot.label.clone(), size: slot.size, hashes: slot.hashes.take() };
+        let hashes = slot.hashes.take();
+        let out = CheckedOut { label: slot.label.clone(), size: slot.size, stored: slot.stored, hashes };
         table.warm.retain(|warm| warm != id);
         Ok(out)
     }
 
     /// A handle gives its upload back.
-    pub(crate) fn check_in(&self, id: &UploadId, size: u64, hashes: Option<Box<Hashes>>) {
+    pub(crate) fn check_in(&self, id: &UploadId, size: u64, stored: bool, hashes: Option<Box<Hashes>>) {
         let mut table = hold(&self.table);
         let Some(slot) = table.slots.get_mut(id) else { return };
         slot.is_held = false;
         slot.size = size;
+        slot.stored = stored;
         slot.hashes = hashes;
         if slot.hashes.is_some() {
             table.warm.push_back(*id);
@@ -112,6 +126,11 @@ impl Uploads {
         let mut table = hold(&self.table);
         table.slots.remove(id);
         table.warm.retain(|warm| warm != id);
+    }
+
+    /// When an upload that has no files was created; `None` for one that has.
+    fn created_without_files(&self, id: &UploadId) -> Option<SystemTime> {
+        hold(&self.table).slots.get(id).filter(|slot| !slot.stored).map(|slot| slot.created)
     }
 
     #[cfg(test)]
@@ -135,24 +154,24 @@ impl Shared {
         }
         let id = UploadId::random()
             .map_err(|source| Error::io("make a name in", &self.paths.uploads(), source))?;
-        let created = self.create_upload_files(&id, label);
-        match created {
-            Ok(()) => self.uploads.add(id, label, 0),
-            Err(_) => self.remove_upload_files(&id, 0),
-        }
-        created.map(|()| id)
+        self.uploads.add(id, label, None);
+        Ok(id)
     }
 
-    /// The label first: an upload exists from the moment that its data file does.
-    fn create_upload_files(&self, id: &UploadId, label: &str) -> Result<()> {
+    /// Makes the files for the first byte. The label first: an upload exists on the disk from the moment that its data file does.
+    pub(crate) fn create_upload_files(&self, id: &UploadId, label: &str) -> Result<File> {
         let path = self.paths.upload_label(id);
         let text = serde_json::to_vec(&LabelFile { label: label.to_owned() });
         let text = text.map_err(|source| Error::io("write", &path, source.into()))?;
-        disk::write_small(&path, &text, false)?;
-        passed(Step::UploadLabelled);
-        disk::create_new(&self.paths.upload_data(id))?;
+        let created = disk::write_small(&path, &text, false).and_then(|()| {
+            passed(Step::UploadLabelled);
+            disk::create_new(&self.paths.upload_data(id))
+        });
         passed(Step::UploadCreated);
-        Ok(())
+        if created.is_err() {
+            self.remove_upload_files(id, 0);
+        }
+        created
     }
 
     /// Reads an upload's label; `None` when the file is missing or is not one.
@@ -175,12 +194,14 @@ impl Shared {
 
     /// Ends an upload that has no bytes; `None` when it has some.
     pub(crate) fn take_empty_upload(&self, id: &UploadId) -> Result<Option<String>> {
-        let CheckedOut { label, size, hashes } = self.uploads.check_out(id)?;
+        let CheckedOut { label, size, stored, hashes } = self.uploads.check_out(id)?;
         if size > 0 {
-            self.uploads.check_in(id, size, hashes);
+            self.uploads.check_in(id, size, stored, hashes);
             return Ok(None);
         }
-        self.remove_upload_files(id, 0);
+        if stored {
+            self.remove_upload_files(id, 0);
+        }
         self.uploads.end(id);
         Ok(Some(label.to_string()))
     }
@@ -194,19 +215,17 @@ impl Shared {
 
     /// Whether nothing was written to an upload for longer than `older_than`.
     fn is_idle(&self, id: &UploadId, older_than: Duration, now: SystemTime) -> bool {
-        let written = fs::metadata(self.paths.upload_data(id)).and_then(|data| data.modified());
+        let written = match self.uploads.created_without_files(id) {
+            Some(created) => Ok(created),
+            None => fs::metadata(self.paths.upload_data(id)).and_then(|data| data.modified()),
+        };
         written.is_ok_and(|written| now.duration_since(written).is_ok_and(|age| age > older_than))
     }
 }
 
 /// Opens an upload for one handle.
 pub(crate) fn open(shared: &Arc<Shared>, id: &UploadId) -> Result<Upload> {
-    let CheckedOut { label, size, hashes } = shared.uploads.check_out(id)?;
-    let opened = Upload::open(shared, *id, label, size, hashes);
-    if opened.is_err() {
-        shared.uploads.check_in(id, size, None);
-    }
-    opened
+    Ok(Upload::open(shared, *id, shared.uploads.check_out(id)?))
 }
 
 #[cfg(test)]
@@ -222,9 +241,9 @@ mod tests {
         let uploads = Uploads::default();
         let ids: Vec<_> = (0..WARM_MAX + 3).map(|_| UploadId::random().unwrap()).collect();
         for id in &ids {
-            uploads.add(*id, "", 0);
+            uploads.add(*id, "", Some(0));
             uploads.check_out(id).unwrap();
-            uploads.check_in(id, 0, Some(Box::new(Hashes::new())));
+            uploads.check_in(id, 0, true, Some(Box::new(Hashes::new())));
         }
         assert_eq!(warm(&uploads), WARM_MAX);
         assert!(uploads.check_out(&ids[2]).unwrap().hashes.is_none());

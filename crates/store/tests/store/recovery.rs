@@ -47,6 +47,9 @@ fn stray_parts_are_removed() {
     let (dir, store) = temporary(CACHE);
     let id = store.create_upload("a").unwrap();
     let gone = store.create_upload("b").unwrap();
+    for id in [id, gone] {
+        store.open_upload(&id).unwrap().write(b"lost").unwrap();
+    }
     drop(store);
     let hex = Digest::sha256(b"some blob").to_hex();
     let shard = dir.path().join("blobs/sha256").join(&hex[..2]);

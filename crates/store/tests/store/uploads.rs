@@ -158,10 +158,33 @@ fn idle_uploads_expire_and_busy_or_fresh_ones_stay() {
 }
 
 #[test]
+fn an_upload_without_bytes_touches_no_disk() {
+    let (dir, store) = temporary(Options::durable());
+    let ids: Vec<_> = (0..4).map(|_| store.create_upload("team/app").unwrap()).collect();
+    store.open_upload(&ids[0]).unwrap().write(b"").unwrap();
+    assert_eq!(store.upload_status(&ids[0]).unwrap().size, 0);
+    assert!(files(dir.path()).is_empty());
+    assert_eq!(store.take_empty_upload(&ids[0]).unwrap().as_deref(), Some("team/app"));
+    assert_eq!(store.take_empty_upload(&ids[0]).unwrap_err().kind(), ErrorKind::NotFound);
+    let mut handle = store.open_upload(&ids[1]).unwrap();
+    assert_eq!(store.take_empty_upload(&ids[1]).unwrap_err().kind(), ErrorKind::Busy);
+    handle.write(b"1").unwrap();
+    drop(handle);
+    assert_eq!(store.take_empty_upload(&ids[1]).unwrap(), None, "it has bytes and goes on");
+    assert_eq!((store.upload_status(&ids[1]).unwrap().size, files(dir.path()).len()), (1, 2));
+    store.open_upload(&ids[2]).unwrap().cancel();
+    let later = std::time::SystemTime::now() + Duration::from_secs(3600);
+    assert_eq!(store.expire_uploads(Duration::from_secs(7200), later), 0);
+    assert_eq!(store.expire_uploads(Duration::from_secs(60), later), 2);
+    assert!(files(dir.path()).is_empty() && store.usage().upload_bytes == 0);
+}
+
+#[test]
 fn labels_are_bounded_and_may_be_anything() {
     let (dir, store) = temporary(CACHE);
     let odd = "../../etc/\u{0}\"\n{é";
     let id = store.create_upload(odd).unwrap();
+    store.open_upload(&id).unwrap().write(b"1").unwrap();
     store.create_upload(&"x".repeat(LABEL_LEN_MAX)).unwrap();
     assert_eq!(store.create_upload(&"x".repeat(LABEL_LEN_MAX + 1)).unwrap_err().kind(), ErrorKind::Invalid);
     drop(store);
