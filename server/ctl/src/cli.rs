@@ -3,6 +3,8 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use shoal_oci::{Digest, Repository};
 
+use crate::ca::CaCommand;
+
 /// Asks a Shoal cluster how it is and what it has.
 #[derive(Debug, Parser)]
 #[command(name = "shoalctl", version, max_term_width = 110)]
@@ -56,6 +58,9 @@ pub(crate) enum Command {
         #[arg(short = 'n', long, default_value_t = 20)]
         count: usize,
     },
+    /// A private certificate authority in a directory; asks no server
+    #[command(subcommand)]
+    Ca(CaCommand),
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@
 //! works from any machine that reaches the server's admin port.
 
 mod blob;
+mod ca;
 mod cli;
 mod output;
 mod repositories;
@@ -46,5 +47,6 @@ async fn run(cli: &Cli) -> anyhow::Result<Report> {
         Command::Tags(TagsCommand::List { repository }) => repositories::tags(&server, repository).await,
         Command::Blob(BlobCommand::Stat { digest }) => blob::stat(&server, digest).await,
         Command::Swarms { count } => swarms::report(&server, *count).await,
+        Command::Ca(command) => ca::run(command),
     }
 }
