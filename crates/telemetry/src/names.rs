@@ -90,6 +90,16 @@ names! {
         "Announces answered, counted per blob, by result";
     TRACKER_PEERS = Gauge "shoal_tracker_peers" [] "peers": "Peers known, counted once for each swarm they are in";
     TRACKER_SWARMS = Gauge "shoal_tracker_swarms" [] "swarms": "Blobs with at least one peer";
+
+    COLLECT_RUNS = Counter "shoal_collect_runs_total" [] "runs": "Collections that ended, dry runs not counted";
+    COLLECT_BLOBS = Counter "shoal_collect_blobs_total" [] "blobs": "Blobs whose content was collected";
+    COLLECT_BYTES = Counter "shoal_collect_bytes_total" [] "bytes": "Bytes of content that was collected";
+    COLLECT_FAULTS = Counter "shoal_collect_faults_total" [] "faults":
+        "Things that a collection could not read or remove and passed over";
+    SCRUB_BLOBS = Counter "shoal_scrub_blobs_total" [] "blobs": "Blobs read again and verified";
+    SCRUB_BYTES = Counter "shoal_scrub_bytes_total" [] "bytes": "Bytes read again and verified";
+    SCRUB_DAMAGED_BLOBS = Counter "shoal_scrub_damaged_blobs_total" ["outcome"] "blobs":
+        "Damaged blobs that the scrub found, by what became of them";
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The metrics of each room, as structs that the room is handed. `register` is called once per program; `Default` gives metrics
 //! that nobody scrapes, for tests and tools.
 
+pub mod collect;
 pub mod http;
 pub mod mirror;
 pub mod registry;
