@@ -14,12 +14,15 @@
 //!
 //! The price: two files per blob and, at start, one short read for each.
 
+mod append;
 mod blob;
 mod commit;
 mod demote;
+mod direct;
 mod disk;
 mod error;
 mod evict;
+mod faults;
 mod hashes;
 mod id;
 mod index;
@@ -36,8 +39,10 @@ mod steps;
 mod store;
 mod upload;
 mod uploads;
+mod writer;
 
 pub use blob::Blob;
+pub use direct::Buffer;
 pub use error::{Error, ErrorKind, NoSpace, Result};
 pub use id::{ParseUploadIdError, UploadId};
 pub use open::Recovery;

@@ -12,7 +12,9 @@ use shoal_swarm_types::Metainfo;
 
 use crate::blob::{self, Blob};
 use crate::demote;
+use crate::direct::{Buffer, Buffers};
 use crate::error::Result;
+use crate::faults::Faults;
 use crate::id::UploadId;
 use crate::index::Index;
 use crate::locks::Stripes;
@@ -24,6 +26,7 @@ use crate::paths::Paths;
 use crate::space::{Shortage, Space};
 use crate::upload::{Upload, UploadStatus};
 use crate::uploads::{self, Uploads};
+use crate::writer::Writers;
 
 /// A content-addressed store in one directory. Cheap to clone; the directory stays locked until the last clone and the last handle
 /// made from it are dropped. Every word may block on the disk: call it where blocking is allowed.
@@ -44,6 +47,9 @@ pub(crate) struct Shared {
     /// Held by the one thread that makes room.
     pub(crate) evictor: Mutex<()>,
     pub(crate) evictions: AtomicU64,
+    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) writers: Writers,
+    pub(crate) faults: Arc<Faults>,
     /// Locked until the last handle is dropped.
     lock: File,
 }
@@ -89,6 +95,7 @@ impl Shared {
     pub(crate) fn new(paths: Paths, options: Options, lock: File) -> Self {
         Self {
             space: Space::new(paths.root(), &options),
+            buffers: Arc::new(Buffers::new(&paths)),
             paths,
             options,
             index: Index::default(),
@@ -97,6 +104,8 @@ impl Shared {
             partials: Partials::default(),
             evictor: Mutex::default(),
             evictions: AtomicU64::new(0),
+            writers: Writers::default(),
+            faults: Arc::default(),
             lock,
         }
     }
@@ -242,6 +251,13 @@ impl Store {
     /// [`crate::Error::UploadBusy`] while another handle lives; [`crate::Error::UploadNotFound`]; the disk's error.
     pub fn open_upload(&self, id: &UploadId) -> Result<Upload> {
         uploads::open(&self.shared, id)
+    }
+
+    /// Memory for the next megabyte of an upload, to be filled and given to [`Upload::write_buffer`]; `offset` is where its first byte
+    /// goes. `None` when so many are in use that the caller should write smaller portions with [`Upload::write`]. Hold it only while
+    /// bytes arrive.
+    pub fn buffer(&self, offset: u64) -> Option<Buffer> {
+        self.shared.buffers.take(offset)
     }
 
     /// Ends an upload that has no bytes yet and gives its label, so that its content can be handed to [`Store::submit`] in one go;

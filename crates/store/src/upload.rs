@@ -5,12 +5,16 @@
 //! safe: the client asks for the offset, or commits, and a commit checks the digest. After a power failure the offset may have
 //! gone back, because content is synced at commit and not before.
 //!
+//! Two ways in: [`Upload::write`] for portions of any size, and [`Upload::write_buffer`] for those who have a lot and put it into a
+//! [`Buffer`] themselves. Small portions go through the page cache; buffers go past it where the file system allows it (see
+//! `direct`), and are hashed by the caller's thread while another one writes them (see `writer`). Nothing is held between two
+//! calls but the open file and the state of the hashes.
+//!
 //! One pass: SHA-256 and piece digests are computed as the bytes are written. The state survives between handles in memory, see
 //! [`crate::uploads`]; otherwise it is made again by reading the file when it is first needed. A commit under a SHA-512 digest reads
 //! the file once more, as nobody said beforehand that SHA-512 would be wanted.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,8 +22,10 @@ use std::sync::Arc;
 use shoal_oci::{Algorithm, Digest};
 use shoal_swarm_types::Metainfo;
 
+use crate::append::{self, Append, Files};
 use crate::blob;
 use crate::commit::Placed;
+use crate::direct::{self, BUFFER_LEN, Buffer};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::hashes::Hashes;
@@ -28,6 +34,11 @@ use crate::space::Class;
 use crate::steps::{Step, passed};
 use crate::store::Shared;
 use crate::uploads::CheckedOut;
+use crate::writer::Outcome;
+
+/// From this many bytes on a portion is worth the way around the page cache: below it, waiting for the disk costs more than the
+/// copy.
+const DIRECT_LEN_MIN: usize = 256 * 1024;
 
 /// How far an upload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +55,8 @@ pub struct Upload {
     id: UploadId,
     label: Arc<str>,
     path: PathBuf,
-    /// `None` until it is needed; there is none on the disk before the first byte.
-    file: Option<File>,
+    /// `None` until they are needed; there is no file on the disk before the first byte.
+    files: Option<Files>,
     /// Whether the files exist.
     stored: bool,
     size: u64,
@@ -75,21 +86,53 @@ impl Upload {
     ///
     /// # Errors
     /// [`Error::NoSpace`], or the disk's error. [`Upload::size`] then tells how many bytes were written before it.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if bytes.is_empty() {
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while bytes.len() >= DIRECT_LEN_MIN {
+            let Some(mut buffer) = self.shared.buffers.take(self.size) else { break };
+            let taken = buffer.extend(bytes);
+            self.write_buffer(buffer)?;
+            bytes = &bytes[taken..];
+        }
+        // In portions, so that what is hashed is still in the processor's cache when it is written. Nothing is no portion.
+        bytes.chunks(BUFFER_LEN).try_for_each(|portion| self.write_portion(portion))
+    }
+
+    /// Appends what is in a buffer that was made for this offset by [`crate::Store::buffer`]. As [`Upload::write`], with less work.
+    ///
+    /// # Errors
+    /// As [`Upload::write`].
+    pub fn write_buffer(&mut self, mut buffer: Buffer) -> Result<()> {
+        let lead = buffer.lead();
+        if buffer.is_empty() {
             return Ok(());
         }
-        self.hashes()?;
-        self.open_file()?;
-        self.shared.reserve(Class::Upload, bytes.len() as u64)?;
-        let before = self.size;
-        let result = self.append(bytes);
-        let unused = bytes.len() as u64 - (self.size - before);
-        if unused > 0 {
-            self.shared.space.give_back(Class::Upload, unused);
+        if (self.size % direct::BLOCK_LEN as u64) as usize != lead {
+            // Made for another offset: its blocks are not the file's.
+            return self.write_portion(buffer.bytes());
         }
-        passed(Step::UploadWritten);
-        result.map_err(|source| Error::io("write", &self.path, source))
+        let files = self.files()?;
+        self.hashes()?;
+        if files.direct.is_some() && lead > 0 {
+            let start = self.size - lead as u64;
+            let read = files.cached.read_exact_at(buffer.lead_mut(), start);
+            read.map_err(|source| Error::io("read", &self.path, source))?;
+        }
+        let len = buffer.len() as u64;
+        self.shared.reserve(Class::Upload, len)?;
+        let buffer = Arc::new(buffer);
+        let append = Append {
+            files,
+            buffer: buffer.clone(),
+            offset: self.size,
+            buffers: self.shared.buffers.clone(),
+            faults: self.shared.faults.clone(),
+        };
+        let pending = self.shared.writers.start(move || append.run());
+        if let Some(hashes) = &mut self.hashes {
+            hashes.update(buffer.bytes());
+        }
+        let outcome = pending.wait();
+        self.written(len, outcome)
     }
 
     /// Lets go of the upload; it can be opened again with [`crate::Store::open_upload`].
@@ -116,10 +159,8 @@ impl Upload {
         if self.shared.packs(self.size) {
             return self.commit_small(&metainfo);
         }
-        self.open_file()?;
-        if let Some(file) = &self.file
-            && let Err(error) = self.shared.sync_content(file, &self.path)
-        {
+        let file = self.cached()?;
+        if let Err(error) = self.shared.sync_content(&file, &self.path) {
             self.end();
             return Err(error);
         }
@@ -131,63 +172,100 @@ impl Upload {
         Ok(metainfo)
     }
 
+    /// Ends the upload without a blob. Its bytes are removed.
+    pub fn cancel(mut self) {
+        self.end();
+    }
+
     /// Small content moves into the pack. The upload's own copy goes only when that is durable.
     fn commit_small(mut self, metainfo: &Metainfo) -> Result<Metainfo> {
         let mut bytes = vec![0; usize::try_from(self.size).unwrap_or(0)];
         if self.size > 0 {
-            self.open_file()?;
-        }
-        if let Some(file) = &self.file {
-            file.read_exact_at(&mut bytes, 0).map_err(|source| Error::io("read", &self.path, source))?;
+            let read = self.cached()?.read_exact_at(&mut bytes, 0);
+            read.map_err(|source| Error::io("read", &self.path, source))?;
         }
         self.shared.put(metainfo.digest(), &bytes)?;
         self.end();
         Ok(metainfo.clone())
     }
 
-    /// Ends the upload without a blob. Its bytes are removed.
-    pub fn cancel(mut self) {
-        self.end();
-    }
-
     /// Wraps an upload that was checked out.
     pub(crate) fn open(shared: &Arc<Shared>, id: UploadId, out: CheckedOut) -> Self {
         let path = shared.paths.upload_data(&id);
         let CheckedOut { label, size, stored, hashes } = out;
-        Self { shared: shared.clone(), id, label, path, file: None, stored, size, hashes, ended: false }
+        Self { shared: shared.clone(), id, label, path, files: None, stored, size, hashes, ended: false }
     }
 
-    /// Opens the data file; makes it, with the label before it, for the first byte.
-    fn open_file(&mut self) -> Result<()> {
-        if self.file.is_some() {
-            return Ok(());
+    /// Appends bytes through the page cache.
+    fn write_portion(&mut self, bytes: &[u8]) -> Result<()> {
+        let cached = self.cached()?;
+        self.hashes()?;
+        let len = bytes.len() as u64;
+        self.shared.reserve(Class::Upload, len)?;
+        if let Some(hashes) = &mut self.hashes {
+            hashes.update(bytes);
         }
-        self.file = Some(if self.stored {
+        let outcome = append::write_all(&cached, bytes, self.size, &self.shared.faults);
+        self.written(len, outcome)
+    }
+
+    /// Counts what was written of the `len` bytes that were reserved and hashed, so that file, hashes and counters tell the same
+    /// story when the disk fills up midway.
+    fn written(&mut self, len: u64, (written, result): Outcome) -> Result<()> {
+        self.size += written;
+        if written < len {
+            self.shared.space.give_back(Class::Upload, len - written);
+            // They know more than the file has. Whoever goes on reads the file.
+            self.hashes = None;
+            self.cut();
+        }
+        passed(Step::UploadWritten);
+        result.map_err(|source| Error::io("write", &self.path, source))
+    }
+
+    /// Makes the file as long as the upload is, in case that a write which failed has made it longer.
+    fn cut(&self) {
+        let Some(files) = &self.files else { return };
+        if let Err(error) = files.cached.set_len(self.size) {
+            // The next write goes over it; only a restart would take these bytes for the upload's, and the commit's digest would
+            // tell.
+            tracing::warn!(%error, path = %self.path.display(), "an upload's file stays longer than the upload");
+        }
+    }
+
+    /// The data file; made, with the label before it, for the first byte.
+    fn cached(&mut self) -> Result<Arc<File>> {
+        if let Some(files) = &self.files {
+            return Ok(files.cached.clone());
+        }
+        let file = if self.stored {
             disk::open_for_writing(&self.path, false)?
         } else {
             self.shared.create_upload_files(&self.id, &self.label)?
-        });
+        };
         self.stored = true;
-        Ok(())
+        let cached = Arc::new(file);
+        self.files = Some(Files { cached: cached.clone(), direct: None });
+        Ok(cached)
     }
 
-    /// Writes and hashes as the bytes get through, so that both tell the same story when the disk fills up midway.
-    fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        while !bytes.is_empty() {
-            let len = match file.write_at(bytes, self.size) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            if let Some(hashes) = &mut self.hashes {
-                hashes.update(&bytes[..len]);
-            }
-            self.size += len as u64;
-            bytes = &bytes[len..];
+    /// The file, open both ways if the file system allows it.
+    fn files(&mut self) -> Result<Files> {
+        let cached = self.cached()?;
+        if !self.shared.buffers.is_direct() {
+            return Ok(Files { cached, direct: None });
         }
-        Ok(())
+        let known = self.files.as_ref().and_then(|files| files.direct.clone());
+        let direct = match known.map_or_else(|| direct::open(&self.path).map(Arc::new), Ok) {
+            Ok(direct) => Some(direct),
+            Err(error) => {
+                tracing::debug!(%error, path = %self.path.display(), "no direct writes");
+                None
+            }
+        };
+        let files = Files { cached, direct };
+        self.files = Some(files.clone());
+        Ok(files)
     }
 
     fn hashes(&mut self) -> Result<&Hashes> {
