@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod error;
 pub mod events;
 pub mod exchange;
+pub mod leases;
 pub mod origin;
 pub mod preheat;
 pub mod tags;
@@ -17,6 +18,7 @@ pub mod tracker;
 pub use cluster::cluster_key;
 pub use error::ApiError;
 pub use exchange::Base;
+pub use leases::{Claim, Lease, Leases};
 pub use origin::OriginClient;
 pub use tracker::{
     AnnounceEvent, AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, ItemError, ItemErrorCode,

@@ -3,9 +3,15 @@
 //! The role `tags` implements [`Tags`]; the role `registry` uses it and knows nothing of what is behind. Every word that changes
 //! something is one transaction, durable when the answer is there, and visible to every later question.
 
+mod change;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use shoal_oci::{Annotations, Descriptor, Digest, Reference, Repository, Tag};
+use shoal_oci::{Descriptor, Digest, Reference, Repository, Tag};
+
+pub use change::{Condition, DeleteOutcome, Match, PutManifest, PutOutcome, References};
 
 /// One entry of a list of referrers: `media_type`, `digest`, `size`, `artifact_type` and `annotations` are set, nothing else.
 pub type Referrer = Descriptor;
@@ -13,8 +19,15 @@ pub type Referrer = Descriptor;
 /// What the registry needs to remember and to find again.
 #[async_trait]
 pub trait Tags: Send + Sync + 'static {
-    /// Makes a blob of `size` bytes part of `repository`. Linking what is linked changes nothing.
-    async fn link_blob(&self, repository: &Repository, digest: &Digest, size: u64) -> Result<(), TagsError>;
+    /// Makes a blob of `size` bytes part of `repository`, and queues the messages of `outbox` with it. Linking what is linked changes
+    /// nothing but when it was linked; its messages are queued all the same.
+    async fn link_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        outbox: Vec<Bytes>,
+    ) -> Result<(), TagsError>;
 
     /// The size in bytes of a blob that is part of `repository`; `None` when it is not, even if the cluster has the blob.
     async fn blob_in(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, TagsError>;
@@ -22,10 +35,15 @@ pub trait Tags: Send + Sync + 'static {
     /// Some repository that a blob is part of, and the blob's size in bytes.
     async fn blob_anywhere(&self, digest: &Digest) -> Result<Option<(Repository, u64)>, TagsError>;
 
-    /// Ends a blob being part of `repository`; `false` when it was not. The content stays.
-    async fn unlink_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, TagsError>;
+    /// Ends a blob being part of `repository`; `false` when it was not, and then no message is queued. The content stays.
+    async fn unlink_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        outbox: Vec<Bytes>,
+    ) -> Result<bool, TagsError>;
 
-    /// Stores a manifest and moves its tags to it, or does nothing at all and says what is missing.
+    /// Stores a manifest and moves its tags to it, or does nothing at all and says why.
     async fn put_manifest(&self, manifest: PutManifest) -> Result<PutOutcome, TagsError>;
 
     /// The manifest that `reference` names in `repository`.
@@ -38,11 +56,45 @@ pub trait Tags: Send + Sync + 'static {
     /// The digest that a tag names: [`Tags::manifest`] without the bytes.
     async fn resolve(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>, TagsError>;
 
-    /// Removes a manifest and every tag that names it; `false` when it was not there.
-    async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<bool, TagsError>;
+    /// Removes a manifest and every tag that names it, if the condition holds for the manifest.
+    async fn delete_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        condition: Condition,
+        outbox: Vec<Bytes>,
+    ) -> Result<DeleteOutcome, TagsError>;
 
-    /// Removes a tag and leaves its manifest; `false` when it was not there.
-    async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, TagsError>;
+    /// Removes a tag and leaves its manifest, if the condition holds for what the tag names.
+    async fn delete_tag(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        condition: Condition,
+        outbox: Vec<Bytes>,
+    ) -> Result<DeleteOutcome, TagsError>;
+
+    /// The tags that name a manifest, in byte order; at most 10,000 of them.
+    async fn tags_of(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>, TagsError>;
+
+    /// Remembers that a manifest was pulled just now. Kept in memory and written in batches, at the latest after a minute and at
+    /// shutdown; a crash forgets those that were not written.
+    fn pulled(&self, _repository: &Repository, _reference: &Reference) {}
+
+    /// [`Tags::blob_in`] at once, if the answer is at hand: `None` says nothing about the blob.
+    fn blob_in_cached(&self, _repository: &Repository, _digest: &Digest) -> Option<Option<u64>> {
+        None
+    }
+
+    /// [`Tags::resolve`] at once, if the answer is at hand: `None` says nothing about the tag.
+    fn resolve_cached(&self, _repository: &Repository, _tag: &Tag) -> Option<Digest> {
+        None
+    }
+
+    /// [`Tags::manifest`] at once, if the answer is at hand: `None` says nothing about the manifest.
+    fn manifest_cached(&self, _repository: &Repository, _reference: &Reference) -> Option<Arc<Manifest>> {
+        None
+    }
 
     /// The tags of a repository in byte order; `None` when the repository has neither manifests nor blobs.
     async fn tags(&self, repository: &Repository, page: PageAfter) -> Result<Option<Page<Tag>>, TagsError>;
@@ -61,60 +113,6 @@ pub trait Tags: Send + Sync + 'static {
         artifact_type: Option<&str>,
         page: PageAfter,
     ) -> Result<Page<Referrer>, TagsError>;
-}
-
-/// A manifest on its way in. What it references was read from `bytes` with `shoal_oci::Manifest`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PutManifest {
-    /// Where it will be.
-    pub repository: Repository,
-    /// The address of `bytes`.
-    pub digest: Digest,
-    /// The content type under which it is served.
-    pub media_type: String,
-    /// The document exactly as it was pushed.
-    pub bytes: Bytes,
-    /// The blobs that must be part of the repository.
-    pub blobs: Vec<Digest>,
-    /// The blobs that may be missing (non-distributable layers). Remembered, so that they are kept when they are here.
-    pub blobs_optional: Vec<Digest>,
-    /// The manifests that must be in the repository.
-    pub children: Vec<Digest>,
-    /// The manifest that this one refers to; it need not exist.
-    pub subject: Option<Digest>,
-    /// The type shown in a list of referrers.
-    pub artifact_type: Option<String>,
-    /// The annotations shown in a list of referrers.
-    pub annotations: Annotations,
-    /// The tags that will name this manifest.
-    pub tags: Vec<Tag>,
-    /// Whether what it references is checked.
-    pub references: References,
-}
-
-/// Whether a manifest may reference what is not there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum References {
-    /// Everything must be there: what a push promises.
-    #[default]
-    Required,
-    /// Anything may be missing: sparse indexes, and mirrors that fill on demand.
-    Sparse,
-}
-
-/// What became of a [`PutManifest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum PutOutcome {
-    /// Stored, and the tags moved.
-    Stored,
-    /// Nothing was changed, because these are not in the repository.
-    Missing {
-        /// Blobs that are not linked.
-        blobs: Vec<Digest>,
-        /// Manifests that do not exist.
-        children: Vec<Digest>,
-    },
 }
 
 /// A stored manifest.

@@ -3,11 +3,16 @@
 //! Every change is one transaction: durable when the answer is there, visible to every later question, and whole or absent after
 //! a crash.
 
+mod change;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use shoal_oci::{Annotations, Descriptor, Digest, Reference, Repository, Tag};
+use shoal_oci::{Descriptor, Digest, Reference, Repository, Tag};
 
 use crate::Result;
+pub use change::{Condition, DeleteOutcome, Match, PutManifest, PutOutcome, References};
 
 /// The most items in one page, whatever is asked for: a page is held in memory and may become one HTTP answer.
 pub const PAGE_LIMIT_MAX: usize = 10_000;
@@ -19,8 +24,15 @@ pub const REFERRERS_BYTES_MAX: usize = 3 << 20;
 /// What repositories hold.
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
-    /// Makes a blob of `size` bytes part of `repository`. Linking what is linked changes nothing; with another size it is refused.
-    async fn link_blob(&self, repository: &Repository, digest: &Digest, size: u64) -> Result<()>;
+    /// Makes a blob of `size` bytes part of `repository`, and queues the messages of `outbox` with it. Linking what is linked changes
+    /// nothing but when it was linked; with another size it is refused.
+    async fn link_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        outbox: Vec<Bytes>,
+    ) -> Result<()>;
 
     /// The size in bytes of a blob that is part of `repository`.
     async fn blob_in(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>>;
@@ -28,11 +40,12 @@ pub trait Catalog: Send + Sync + 'static {
     /// Some repository that a blob is part of, and the blob's size in bytes.
     async fn blob_anywhere(&self, digest: &Digest) -> Result<Option<(Repository, u64)>>;
 
-    /// Ends a blob being part of `repository`; `false` when it was not.
-    async fn unlink_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool>;
+    /// Ends a blob being part of `repository`; `false` when it was not, and then no message is queued.
+    async fn unlink_blob(&self, repository: &Repository, digest: &Digest, outbox: Vec<Bytes>)
+    -> Result<bool>;
 
-    /// Stores a manifest and moves its tags to it, or changes nothing and says what is missing. What the manifest references is
-    /// checked inside the transaction, so that a concurrent unlink or delete comes before or after it.
+    /// Stores a manifest and moves its tags to it, or changes nothing and says why. What the manifest references, what its
+    /// tags name now and whether they may move is checked inside the transaction, so that a concurrent change comes before or after it.
     async fn put_manifest(&self, manifest: PutManifest) -> Result<PutOutcome>;
 
     /// The manifest that `reference` names in `repository`.
@@ -41,11 +54,44 @@ pub trait Catalog: Send + Sync + 'static {
     /// The digest that a tag names.
     async fn resolve(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>>;
 
-    /// Removes a manifest and every tag that names it; `false` when it was not there.
-    async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<bool>;
+    /// Removes a manifest and every tag that names it, if the condition holds for the manifest.
+    async fn delete_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        condition: Condition,
+        outbox: Vec<Bytes>,
+    ) -> Result<DeleteOutcome>;
 
-    /// Removes a tag and leaves its manifest; `false` when it was not there.
-    async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool>;
+    /// Removes a tag and leaves its manifest, if the condition holds for what the tag names.
+    async fn delete_tag(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        condition: Condition,
+        outbox: Vec<Bytes>,
+    ) -> Result<DeleteOutcome>;
+
+    /// The tags that name a manifest, in byte order; at most [`PAGE_LIMIT_MAX`].
+    async fn tags_of(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>>;
+
+    /// Remembers that a manifest was pulled just now. Written in batches, at the latest after a minute and when the engine closes.
+    fn pulled(&self, repository: &Repository, reference: &Reference);
+
+    /// [`Catalog::blob_in`] at once, if the answer is at hand: `None` says nothing about the blob.
+    fn blob_in_cached(&self, _repository: &Repository, _digest: &Digest) -> Option<Option<u64>> {
+        None
+    }
+
+    /// [`Catalog::resolve`] at once, if the answer is at hand: `None` says nothing about the tag.
+    fn resolve_cached(&self, _repository: &Repository, _tag: &Tag) -> Option<Digest> {
+        None
+    }
+
+    /// [`Catalog::manifest`] at once, if the answer is at hand: `None` says nothing about the manifest.
+    fn manifest_cached(&self, _repository: &Repository, _reference: &Reference) -> Option<Arc<Manifest>> {
+        None
+    }
 
     /// The tags of a repository in byte order; `None` when the repository has neither manifests nor blobs.
     async fn tags(&self, repository: &Repository, page: PageAfter) -> Result<Option<Page<Tag>>>;
@@ -62,60 +108,6 @@ pub trait Catalog: Send + Sync + 'static {
         artifact_type: Option<&str>,
         page: PageAfter,
     ) -> Result<Page<Descriptor>>;
-}
-
-/// A manifest on its way in.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PutManifest {
-    /// Where it will be.
-    pub repository: Repository,
-    /// The address of `bytes`.
-    pub digest: Digest,
-    /// The content type under which it is served.
-    pub media_type: String,
-    /// The document exactly as it was pushed.
-    pub bytes: Bytes,
-    /// The blobs that must be linked in the repository.
-    pub blobs: Vec<Digest>,
-    /// The blobs that may be missing, remembered as references all the same.
-    pub blobs_optional: Vec<Digest>,
-    /// The manifests that must be in the repository.
-    pub children: Vec<Digest>,
-    /// The manifest that this one refers to; it need not exist.
-    pub subject: Option<Digest>,
-    /// The type shown in a list of referrers.
-    pub artifact_type: Option<String>,
-    /// The annotations shown in a list of referrers.
-    pub annotations: Annotations,
-    /// The tags that will name this manifest.
-    pub tags: Vec<Tag>,
-    /// Whether what it references is checked.
-    pub references: References,
-}
-
-/// Whether a manifest may reference what is not there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum References {
-    /// Everything must be there.
-    #[default]
-    Required,
-    /// Anything may be missing.
-    Sparse,
-}
-
-/// What became of a [`PutManifest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum PutOutcome {
-    /// Stored, and the tags moved.
-    Stored,
-    /// Nothing was changed, because these are not in the repository.
-    Missing {
-        /// Blobs that are not linked.
-        blobs: Vec<Digest>,
-        /// Manifests that do not exist.
-        children: Vec<Digest>,
-    },
 }
 
 /// A stored manifest.

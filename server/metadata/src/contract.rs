@@ -5,7 +5,10 @@ use std::future::Future;
 use bytes::Bytes;
 use shoal_oci::{Annotations, Descriptor, Digest, Reference, Repository, Tag};
 
-use crate::catalog::{Catalog, Page, PageAfter, PutManifest, PutOutcome, REFERRERS_BYTES_MAX, References};
+use crate::catalog::{
+    Catalog, Condition, DeleteOutcome, Page, PageAfter, PutManifest, PutOutcome, REFERRERS_BYTES_MAX,
+    References,
+};
 use crate::error::ErrorKind;
 
 const TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -63,6 +66,10 @@ pub(crate) fn manifest(repository: &str, content: &str, tags: &[&str]) -> PutMan
         annotations: Annotations::new(),
         tags: tags.iter().map(|text| tag(text)).collect(),
         references: References::Required,
+        condition: Condition::default(),
+        immutable: Vec::new(),
+        overwrite: true,
+        outbox: Vec::new(),
     }
 }
 
@@ -75,7 +82,18 @@ fn digest(content: &str) -> Digest {
 }
 
 async fn store(catalog: &impl Catalog, manifest: PutManifest) {
-    assert_eq!(catalog.put_manifest(manifest).await, Ok(PutOutcome::Stored));
+    let outcome = catalog.put_manifest(manifest).await;
+    assert!(matches!(outcome, Ok(PutOutcome::Stored { .. })), "{outcome:?}");
+}
+
+async fn delete_manifest(catalog: &impl Catalog, repository: &Repository, digest: &Digest) -> bool {
+    let deleted = catalog.delete_manifest(repository, digest, Condition::default(), Vec::new()).await;
+    matches!(deleted.unwrap(), DeleteOutcome::Deleted { .. })
+}
+
+async fn delete_tag(catalog: &impl Catalog, repository: &Repository, tag: &Tag) -> bool {
+    let deleted = catalog.delete_tag(repository, tag, Condition::default(), Vec::new()).await;
+    matches!(deleted.unwrap(), DeleteOutcome::Deleted { .. })
 }
 
 async fn tag_page(catalog: &impl Catalog, last: Option<&str>, limit: usize) -> (Vec<String>, bool) {
@@ -92,12 +110,12 @@ async fn an_empty_catalog_answers(catalog: &impl Catalog) {
     let (repository, absent) = (name("a"), digest("absent"));
     assert_eq!(catalog.blob_in(&repository, &absent).await, Ok(None));
     assert_eq!(catalog.blob_anywhere(&absent).await, Ok(None));
-    assert_eq!(catalog.unlink_blob(&repository, &absent).await, Ok(false));
+    assert_eq!(catalog.unlink_blob(&repository, &absent, Vec::new()).await, Ok(false));
     assert_eq!(catalog.manifest(&repository, &Reference::Tag(tag("v1"))).await, Ok(None));
     assert_eq!(catalog.manifest(&repository, &Reference::Digest(absent)).await, Ok(None));
     assert_eq!(catalog.resolve(&repository, &tag("v1")).await, Ok(None));
-    assert_eq!(catalog.delete_manifest(&repository, &absent).await, Ok(false));
-    assert_eq!(catalog.delete_tag(&repository, &tag("v1")).await, Ok(false));
+    assert_eq!(delete_manifest(catalog, &repository, &absent).await, false);
+    assert_eq!(delete_tag(catalog, &repository, &tag("v1")).await, false);
     assert_eq!(catalog.tags(&repository, page(None, 10)).await, Ok(None));
     let none = Page { items: Vec::new(), more: false };
     assert_eq!(catalog.repositories(page(None, 10)).await, Ok(none));
@@ -108,20 +126,20 @@ async fn an_empty_catalog_answers(catalog: &impl Catalog) {
 async fn blobs_are_linked_per_repository(catalog: &impl Catalog) {
     let (a, b, blob) = (name("a"), name("team/b"), digest("blob"));
     let long = Digest::of(shoal_oci::Algorithm::Sha512, b"blob");
-    catalog.link_blob(&a, &blob, 7).await.unwrap();
-    catalog.link_blob(&a, &blob, 7).await.unwrap();
-    catalog.link_blob(&a, &long, 0).await.unwrap();
-    assert_eq!(catalog.link_blob(&a, &blob, 8).await.unwrap_err().kind(), ErrorKind::Conflict);
+    catalog.link_blob(&a, &blob, 7, Vec::new()).await.unwrap();
+    catalog.link_blob(&a, &blob, 7, Vec::new()).await.unwrap();
+    catalog.link_blob(&a, &long, 0, Vec::new()).await.unwrap();
+    assert_eq!(catalog.link_blob(&a, &blob, 8, Vec::new()).await.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(catalog.blob_in(&a, &blob).await, Ok(Some(7)));
     assert_eq!(catalog.blob_in(&a, &long).await, Ok(Some(0)));
     assert_eq!(catalog.blob_in(&b, &blob).await, Ok(None));
     assert_eq!(catalog.blob_anywhere(&blob).await, Ok(Some((a.clone(), 7))));
-    catalog.link_blob(&b, &blob, 7).await.unwrap();
-    assert_eq!(catalog.unlink_blob(&a, &blob).await, Ok(true));
-    assert_eq!(catalog.unlink_blob(&a, &blob).await, Ok(false));
+    catalog.link_blob(&b, &blob, 7, Vec::new()).await.unwrap();
+    assert_eq!(catalog.unlink_blob(&a, &blob, Vec::new()).await, Ok(true));
+    assert_eq!(catalog.unlink_blob(&a, &blob, Vec::new()).await, Ok(false));
     assert_eq!(catalog.blob_in(&a, &blob).await, Ok(None));
     assert_eq!(catalog.blob_anywhere(&blob).await, Ok(Some((b, 7))));
-    assert!(catalog.link_blob(&a, &digest("vast"), u64::MAX).await.is_err());
+    assert!(catalog.link_blob(&a, &digest("vast"), u64::MAX, Vec::new()).await.is_err());
 }
 
 async fn a_manifest_is_stored_as_it_came(catalog: &impl Catalog) {
@@ -154,8 +172,8 @@ async fn a_manifest_needs_what_it_references(catalog: &impl Catalog) {
     put.blobs_optional = vec![digest("foreign")];
     put.children = vec![digest("child"), digest("other child")];
     put.subject = Some(digest("no subject"));
-    catalog.link_blob(&name("a"), &digest("here"), 1).await.unwrap();
-    catalog.link_blob(&name("b"), &digest("elsewhere"), 1).await.unwrap();
+    catalog.link_blob(&name("a"), &digest("here"), 1, Vec::new()).await.unwrap();
+    catalog.link_blob(&name("b"), &digest("elsewhere"), 1, Vec::new()).await.unwrap();
     store(catalog, manifest("a", "child", &[])).await;
     store(catalog, manifest("b", "other child", &[])).await;
     let missing = PutOutcome::Missing {
@@ -185,8 +203,8 @@ async fn tags_move_and_go(catalog: &impl Catalog) {
     store(catalog, again).await;
     let found = catalog.manifest(&name("a"), &Reference::Tag(tag("latest"))).await.unwrap().unwrap();
     assert_eq!((found.digest, found.media_type.as_str()), (digest("one"), "application/x"));
-    assert_eq!(catalog.delete_tag(&name("a"), &tag("latest")).await, Ok(true));
-    assert_eq!(catalog.delete_tag(&name("a"), &tag("latest")).await, Ok(false));
+    assert_eq!(delete_tag(catalog, &name("a"), &tag("latest")).await, true);
+    assert_eq!(delete_tag(catalog, &name("a"), &tag("latest")).await, false);
     assert_eq!(catalog.resolve(&name("a"), &tag("latest")).await, Ok(None));
     assert!(catalog.manifest(&name("a"), &Reference::Digest(digest("one"))).await.unwrap().is_some());
 }
@@ -194,12 +212,12 @@ async fn tags_move_and_go(catalog: &impl Catalog) {
 async fn deleting_a_manifest_takes_its_tags(catalog: &impl Catalog) {
     let mut put = manifest("a", "one", &["v1", "v2"]);
     put.blobs = vec![digest("blob")];
-    catalog.link_blob(&name("a"), &digest("blob"), 1).await.unwrap();
+    catalog.link_blob(&name("a"), &digest("blob"), 1, Vec::new()).await.unwrap();
     store(catalog, put.clone()).await;
     store(catalog, manifest("a", "two", &["v3"])).await;
     store(catalog, manifest("b", "one", &["v1"])).await;
-    assert_eq!(catalog.delete_manifest(&name("a"), &digest("one")).await, Ok(true));
-    assert_eq!(catalog.delete_manifest(&name("a"), &digest("one")).await, Ok(false));
+    assert_eq!(delete_manifest(catalog, &name("a"), &digest("one")).await, true);
+    assert_eq!(delete_manifest(catalog, &name("a"), &digest("one")).await, false);
     assert_eq!(catalog.manifest(&name("a"), &Reference::Digest(digest("one"))).await, Ok(None));
     assert_eq!(tag_page(catalog, None, 10).await, (vec!["v3".to_owned()], false));
     assert_eq!(catalog.resolve(&name("b"), &tag("v1")).await, Ok(Some(digest("one"))));
@@ -223,7 +241,7 @@ async fn tags_are_paged_in_byte_order(catalog: &impl Catalog) {
 }
 
 async fn repositories_are_listed_while_they_have_something(catalog: &impl Catalog) {
-    catalog.link_blob(&name("linked"), &digest("blob"), 1).await.unwrap();
+    catalog.link_blob(&name("linked"), &digest("blob"), 1, Vec::new()).await.unwrap();
     for repository in ["z", "a/b", "a", "a-b"] {
         store(catalog, manifest(repository, "one", &["v1"])).await;
     }
@@ -231,9 +249,9 @@ async fn repositories_are_listed_while_they_have_something(catalog: &impl Catalo
     assert_eq!(repository_page(catalog, None, 10).await, (all.to_vec(), false));
     assert_eq!(repository_page(catalog, Some("a-b"), 2).await, (all[2..4].to_vec(), true));
     assert_eq!(repository_page(catalog, Some("aa"), 2).await, (all[3..].to_vec(), false));
-    catalog.unlink_blob(&name("linked"), &digest("blob")).await.unwrap();
-    catalog.delete_manifest(&name("a"), &digest("one")).await.unwrap();
-    catalog.delete_tag(&name("z"), &tag("v1")).await.unwrap();
+    catalog.unlink_blob(&name("linked"), &digest("blob"), Vec::new()).await.unwrap();
+    assert!(delete_manifest(catalog, &name("a"), &digest("one")).await);
+    assert!(delete_tag(catalog, &name("z"), &tag("v1")).await);
     assert_eq!(repository_page(catalog, None, 10).await.0, ["a-b", "a/b", "z"]);
     assert_eq!(catalog.tags(&name("a"), page(None, 10)).await, Ok(None));
     let empty = Page { items: Vec::new(), more: false };
@@ -285,7 +303,7 @@ async fn referrers_are_found_by_subject(catalog: &impl Catalog) {
     assert!(first.more && first.items == all.items[..3]);
     assert_eq!(referrer_page(catalog, None, Some(&last), 3).await.items, all.items[3..]);
     assert_eq!(referrer_page(catalog, None, Some("no digest"), 3).await, first);
-    catalog.delete_manifest(&name("a"), &digest("one")).await.unwrap();
+    assert!(delete_manifest(catalog, &name("a"), &digest("one")).await);
     assert_eq!(referrer_page(catalog, Some("sbom"), None, 10).await.items.len(), 1);
 }
 
@@ -312,7 +330,7 @@ async fn concurrent_changes_all_happen(catalog: &impl Catalog) {
     const COUNT: usize = 200;
     let puts = (0..COUNT).map(|index| async move {
         let blob = digest(&format!("blob {index}"));
-        catalog.link_blob(&name("a"), &blob, index as u64).await.unwrap();
+        catalog.link_blob(&name("a"), &blob, index as u64, Vec::new()).await.unwrap();
         let mut put = manifest("a", &format!("manifest {index}"), &["latest", &format!("v{index}")]);
         put.blobs = vec![blob];
         store(catalog, put).await;

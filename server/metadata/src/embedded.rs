@@ -4,12 +4,15 @@
 //! threads read, each from its own snapshot, and never wait for the writer. The price: a write costs at least one disk flush of
 //! latency, and one process at a time owns the directory (a lock file says so).
 
+mod cache;
 mod links;
 mod lists;
 mod manifests;
+mod outbox;
 mod readers;
 mod rows;
 mod schema;
+mod transaction;
 mod writer;
 
 use std::fs::{File, TryLockError};
@@ -18,12 +21,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rusqlite::Connection;
 use shoal_oci::{Descriptor, Digest, Reference, Repository, Tag};
 
-use crate::catalog::{Catalog, Manifest, Page, PageAfter, PutManifest, PutOutcome};
+use crate::catalog::{Catalog, Condition, DeleteOutcome, Manifest, Page, PageAfter, PutManifest, PutOutcome};
 use crate::{Error, Result};
 use readers::Readers;
+use transaction::Transaction;
 use writer::Writer;
 
 /// The database in the data directory; SQLite adds `-wal` and `-shm` beside it.
@@ -34,6 +39,23 @@ const LOCK: &str = "metadata.lock";
 /// How long a request waits in the queue and for its answer. Beyond this a client has given up or will soon; a healthy disk
 /// answers in milliseconds.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How an [`Embedded`] is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of memory for answers that are asked for often.
+    pub cache_len_max: usize,
+    /// Messages that the outbox holds before the oldest are dropped.
+    pub outbox_len_max: u64,
+}
+
+impl Default for Options {
+    /// 16 MiB hold some thousand manifests or a hundred thousand blobs' sizes. A million messages are a day of pushes to a webhook
+    /// that does not answer, and about a gigabyte on the disk.
+    fn default() -> Self {
+        Self { cache_len_max: 16 << 20, outbox_len_max: 1_000_000 }
+    }
+}
 
 /// A catalog in one directory. Clones share it; dropping the last one finishes what is queued and closes the files.
 #[derive(Clone)]
@@ -77,7 +99,7 @@ impl Embedded {
     async fn write<T, F>(&self, cost: usize, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         in_time(self.0.writer.run(cost, work)).await
     }
@@ -102,11 +124,25 @@ fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Error {
     Error::Io { what, path: path.to_owned(), why: error.to_string() }
 }
 
+/// Bytes of messages.
+fn len(outbox: &[Bytes]) -> usize {
+    outbox.iter().map(Bytes::len).sum()
+}
+
 #[async_trait]
 impl Catalog for Embedded {
-    async fn link_blob(&self, repository: &Repository, digest: &Digest, size: u64) -> Result<()> {
+    async fn link_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        outbox: Vec<Bytes>,
+    ) -> Result<()> {
         let (repository, digest) = (repository.clone(), *digest);
-        self.write(0, move |connection| links::link(connection, &repository, &digest, size)).await
+        self.write(len(&outbox), move |transaction| {
+            links::link(transaction, &repository, &digest, size, &outbox)
+        })
+        .await
     }
 
     async fn blob_in(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>> {
@@ -119,14 +155,20 @@ impl Catalog for Embedded {
         self.read(move |connection| links::anywhere(connection, &digest)).await
     }
 
-    async fn unlink_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool> {
+    async fn unlink_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        outbox: Vec<Bytes>,
+    ) -> Result<bool> {
         let (repository, digest) = (repository.clone(), *digest);
-        self.write(0, move |connection| links::unlink(connection, &repository, &digest)).await
+        self.write(len(&outbox), move |transaction| links::unlink(transaction, &repository, &digest, &outbox))
+            .await
     }
 
     async fn put_manifest(&self, manifest: PutManifest) -> Result<PutOutcome> {
-        let cost = manifest.bytes.len();
-        self.write(cost, move |connection| manifests::put(connection, &manifest)).await
+        let cost = manifest.bytes.len() + len(&manifest.outbox);
+        self.write(cost, move |transaction| manifests::put(transaction, &manifest)).await
     }
 
     async fn manifest(&self, repository: &Repository, reference: &Reference) -> Result<Option<Manifest>> {
@@ -139,15 +181,40 @@ impl Catalog for Embedded {
         self.read(move |connection| manifests::resolve(connection, &repository, &tag)).await
     }
 
-    async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<bool> {
+    async fn delete_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        condition: Condition,
+        outbox: Vec<Bytes>,
+    ) -> Result<DeleteOutcome> {
         let (repository, digest) = (repository.clone(), *digest);
-        self.write(0, move |connection| manifests::delete(connection, &repository, &digest)).await
+        self.write(len(&outbox), move |transaction| {
+            manifests::delete(transaction, &repository, &digest, &condition, &outbox)
+        })
+        .await
     }
 
-    async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool> {
+    async fn delete_tag(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        condition: Condition,
+        outbox: Vec<Bytes>,
+    ) -> Result<DeleteOutcome> {
         let (repository, tag) = (repository.clone(), tag.clone());
-        self.write(0, move |connection| manifests::delete_tag(connection, &repository, &tag)).await
+        self.write(len(&outbox), move |transaction| {
+            manifests::delete_tag(transaction, &repository, &tag, &condition, &outbox)
+        })
+        .await
     }
+
+    async fn tags_of(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>> {
+        let (repository, digest) = (repository.clone(), *digest);
+        self.read(move |connection| manifests::tags_of(connection, &repository, &digest)).await
+    }
+
+    fn pulled(&self, _repository: &Repository, _reference: &Reference) {}
 
     async fn tags(&self, repository: &Repository, page: PageAfter) -> Result<Option<Page<Tag>>> {
         let repository = repository.clone();

@@ -43,7 +43,7 @@ pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, dige
 
 /// DELETE: the blob leaves this repository. Its content stays for the others, until it is collected.
 pub(crate) async fn delete(cx: &Context, repository: &Repository, digest: Digest) -> Answer {
-    if cx.tags.unlink_blob(repository, &digest).await? {
+    if cx.tags.unlink_blob(repository, &digest, Vec::new()).await? {
         Ok(answer::empty(StatusCode::ACCEPTED, Vec::new()))
     } else {
         Err(error::blob_unknown(&digest))

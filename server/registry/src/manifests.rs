@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use shoal_api::tags::{PutManifest, PutOutcome, References};
+use shoal_api::tags::{Condition, DeleteOutcome, PutManifest, PutOutcome, References};
 use shoal_http::Response;
 use shoal_oci::{Digest, ErrorCode, Manifest, Reference, Repository, Route, Tag, reply};
 
@@ -57,11 +57,18 @@ pub(crate) async fn put(
 
 /// DELETE: of a tag, only the tag; of a digest, the manifest and every tag that names it.
 pub(crate) async fn delete(cx: &Context, repository: &Repository, reference: &Reference) -> Answer {
+    let condition = Condition::default();
     let deleted = match reference {
-        Reference::Tag(tag) => cx.tags.delete_tag(repository, tag).await?,
-        Reference::Digest(digest) => cx.tags.delete_manifest(repository, digest).await?,
+        Reference::Tag(tag) => cx.tags.delete_tag(repository, tag, condition, Vec::new()).await?,
+        Reference::Digest(digest) => {
+            cx.tags.delete_manifest(repository, digest, condition, Vec::new()).await?
+        }
     };
-    if deleted { Ok(answer::empty(StatusCode::ACCEPTED, Vec::new())) } else { Err(unknown(reference)) }
+    if matches!(deleted, DeleteOutcome::Deleted { .. }) {
+        Ok(answer::empty(StatusCode::ACCEPTED, Vec::new()))
+    } else {
+        Err(unknown(reference))
+    }
 }
 
 /// Reads the body within the time that a manifest has.
@@ -145,6 +152,10 @@ fn record(
         annotations: manifest.annotations().clone(),
         tags,
         references,
+        condition: Condition::default(),
+        immutable: Vec::new(),
+        overwrite: true,
+        outbox: Vec::new(),
     }
 }
 
@@ -158,8 +169,12 @@ async fn store(cx: &Context, record: PutManifest) -> Result<(), Refusal> {
         }
     }
     match cx.tags.put_manifest(record).await? {
-        PutOutcome::Stored => Ok(()),
+        PutOutcome::Stored { .. } => Ok(()),
         PutOutcome::Missing { blobs, children } => Err(missing(&blobs, &children)),
+        // Neither a condition nor a limit on tags was stated.
+        PutOutcome::PreconditionFailed { .. } | PutOutcome::TagExists { .. } => {
+            Err(Refusal::new(ErrorCode::Denied, "the tag may not move"))
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) async fn mount(
         Err(_) => None,
     };
     let Some(size) = size else { return Ok(None) };
-    cx.tags.link_blob(repository, &digest, size).await?;
+    cx.tags.link_blob(repository, &digest, size, Vec::new()).await?;
     cx.metrics.uploads.of(UploadResult::Mounted).inc();
     Ok(Some(push::created(repository, &digest)))
 }

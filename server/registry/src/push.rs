@@ -91,7 +91,7 @@ async fn link(
     committed: Result<u64, Refusal>,
 ) -> Answer {
     let linked = match committed {
-        Ok(size) => cx.tags.link_blob(repository, &digest, size).await.map_err(Refusal::from),
+        Ok(size) => cx.tags.link_blob(repository, &digest, size, Vec::new()).await.map_err(Refusal::from),
         Err(refusal) => Err(refusal),
     };
     let result = if linked.is_ok() { UploadResult::Committed } else { UploadResult::Failed };

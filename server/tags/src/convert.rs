@@ -18,6 +18,10 @@ pub(crate) fn put(manifest: api::PutManifest) -> metadata::PutManifest {
         annotations,
         tags,
         references,
+        condition: expected,
+        immutable,
+        overwrite,
+        outbox,
     } = manifest;
     metadata::PutManifest {
         repository,
@@ -35,13 +39,40 @@ pub(crate) fn put(manifest: api::PutManifest) -> metadata::PutManifest {
             api::References::Required => metadata::References::Required,
             api::References::Sparse => metadata::References::Sparse,
         },
+        condition: condition(expected),
+        immutable,
+        overwrite,
+        outbox,
+    }
+}
+
+pub(crate) fn condition(condition: api::Condition) -> metadata::Condition {
+    let convert = |expected| match expected {
+        api::Match::Any => metadata::Match::Any,
+        api::Match::Digests(digests) => metadata::Match::Digests(digests),
+    };
+    metadata::Condition {
+        if_match: condition.if_match.map(convert),
+        if_none_match: condition.if_none_match.map(convert),
     }
 }
 
 pub(crate) fn outcome(outcome: metadata::PutOutcome) -> api::PutOutcome {
+    use metadata::PutOutcome as Outcome;
     match outcome {
-        metadata::PutOutcome::Stored => api::PutOutcome::Stored,
-        metadata::PutOutcome::Missing { blobs, children } => api::PutOutcome::Missing { blobs, children },
+        Outcome::Stored { moved, created } => api::PutOutcome::Stored { moved, created },
+        Outcome::Missing { blobs, children } => api::PutOutcome::Missing { blobs, children },
+        Outcome::PreconditionFailed { current } => api::PutOutcome::PreconditionFailed { current },
+        Outcome::TagExists { tag, current } => api::PutOutcome::TagExists { tag, current },
+    }
+}
+
+pub(crate) fn deleted(outcome: metadata::DeleteOutcome) -> api::DeleteOutcome {
+    use metadata::DeleteOutcome as Outcome;
+    match outcome {
+        Outcome::Deleted { digest, tags } => api::DeleteOutcome::Deleted { digest, tags },
+        Outcome::NotFound => api::DeleteOutcome::NotFound,
+        Outcome::PreconditionFailed { current } => api::DeleteOutcome::PreconditionFailed { current },
     }
 }
 

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shoal_api::tags::{Manifest, Page, PageAfter, PutManifest, PutOutcome, Referrer, Tags, TagsError};
-use shoal_metadata::Catalog;
+use bytes::Bytes;
+use shoal_api::tags::{
+    Condition, DeleteOutcome, Manifest, Page, PageAfter, PutManifest, PutOutcome, Referrer, Tags, TagsError,
+};
+use shoal_metadata::{self as metadata, Catalog};
 use shoal_oci::{Digest, Reference, Repository, Tag};
 
 use crate::convert;
@@ -22,8 +25,14 @@ impl LocalTags {
 
 #[async_trait]
 impl Tags for LocalTags {
-    async fn link_blob(&self, repository: &Repository, digest: &Digest, size: u64) -> Result<(), TagsError> {
-        self.0.link_blob(repository, digest, size).await.map_err(convert::error)
+    async fn link_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        outbox: Vec<Bytes>,
+    ) -> Result<(), TagsError> {
+        self.0.link_blob(repository, digest, size, outbox).await.map_err(convert::error)
     }
 
     async fn blob_in(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, TagsError> {
@@ -34,8 +43,13 @@ impl Tags for LocalTags {
         self.0.blob_anywhere(digest).await.map_err(convert::error)
     }
 
-    async fn unlink_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, TagsError> {
-        self.0.unlink_blob(repository, digest).await.map_err(convert::error)
+    async fn unlink_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        outbox: Vec<Bytes>,
+    ) -> Result<bool, TagsError> {
+        self.0.unlink_blob(repository, digest, outbox).await.map_err(convert::error)
     }
 
     async fn put_manifest(&self, manifest: PutManifest) -> Result<PutOutcome, TagsError> {
@@ -55,12 +69,49 @@ impl Tags for LocalTags {
         self.0.resolve(repository, tag).await.map_err(convert::error)
     }
 
-    async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<bool, TagsError> {
-        self.0.delete_manifest(repository, digest).await.map_err(convert::error)
+    async fn delete_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        condition: Condition,
+        outbox: Vec<Bytes>,
+    ) -> Result<DeleteOutcome, TagsError> {
+        let condition = convert::condition(condition);
+        let deleted = self.0.delete_manifest(repository, digest, condition, outbox).await;
+        deleted.map(convert::deleted).map_err(convert::error)
     }
 
-    async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, TagsError> {
-        self.0.delete_tag(repository, tag).await.map_err(convert::error)
+    async fn delete_tag(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        condition: Condition,
+        outbox: Vec<Bytes>,
+    ) -> Result<DeleteOutcome, TagsError> {
+        let condition = convert::condition(condition);
+        let deleted = self.0.delete_tag(repository, tag, condition, outbox).await;
+        deleted.map(convert::deleted).map_err(convert::error)
+    }
+
+    async fn tags_of(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>, TagsError> {
+        self.0.tags_of(repository, digest).await.map_err(convert::error)
+    }
+
+    fn pulled(&self, repository: &Repository, reference: &Reference) {
+        self.0.pulled(repository, reference);
+    }
+
+    fn blob_in_cached(&self, repository: &Repository, digest: &Digest) -> Option<Option<u64>> {
+        self.0.blob_in_cached(repository, digest)
+    }
+
+    fn resolve_cached(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
+        self.0.resolve_cached(repository, tag)
+    }
+
+    fn manifest_cached(&self, repository: &Repository, reference: &Reference) -> Option<Arc<Manifest>> {
+        let found = self.0.manifest_cached(repository, reference)?;
+        Some(Arc::new(convert::manifest(metadata::Manifest::clone(&found))))
     }
 
     async fn tags(&self, repository: &Repository, page: PageAfter) -> Result<Option<Page<Tag>>, TagsError> {
@@ -86,7 +137,6 @@ impl Tags for LocalTags {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use shoal_api::tags::{References, TagsErrorKind};
     use shoal_metadata::Embedded;
 
@@ -111,13 +161,18 @@ mod tests {
             annotations: [("k".to_owned(), "v".to_owned())].into(),
             tags: vec!["v1".parse().unwrap()],
             references: References::Required,
+            condition: Condition::default(),
+            immutable: Vec::new(),
+            overwrite: true,
+            outbox: Vec::new(),
         };
         let missing = PutOutcome::Missing { blobs: vec![blob], children: Vec::new() };
         assert_eq!(tags.put_manifest(manifest.clone()).await, Ok(missing));
-        tags.link_blob(&repository, &blob, 4).await.unwrap();
-        let conflict = tags.link_blob(&repository, &blob, 5).await.unwrap_err();
+        tags.link_blob(&repository, &blob, 4, Vec::new()).await.unwrap();
+        let conflict = tags.link_blob(&repository, &blob, 5, Vec::new()).await.unwrap_err();
         assert_eq!(conflict.kind, TagsErrorKind::Conflict);
-        assert_eq!(tags.put_manifest(manifest.clone()).await, Ok(PutOutcome::Stored));
+        let stored = PutOutcome::Stored { moved: vec![("v1".parse().unwrap(), None)], created: true };
+        assert_eq!(tags.put_manifest(manifest.clone()).await, Ok(stored));
         let found = tags.manifest(&repository, &"v1".parse().unwrap()).await.unwrap().unwrap();
         assert_eq!((found.digest, found.bytes), (manifest.digest, manifest.bytes));
         let page = PageAfter { last: None, limit: 10 };

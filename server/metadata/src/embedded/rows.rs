@@ -4,6 +4,7 @@ use rusqlite::types::{ToSqlOutput, Value};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, ToSql};
 use shoal_oci::{Algorithm, Digest, Repository};
 
+use crate::clock::UnixMillis;
 use crate::{Error, Result};
 
 /// A digest as one byte for its algorithm and the raw hash.
@@ -65,13 +66,12 @@ pub(super) fn repository_id(connection: &Connection, repository: &Repository) ->
     Ok(statement.query_row([repository.as_str()], |row| row.get(0)).optional()?)
 }
 
-/// The repository's number, given to it now if it has none.
-pub(super) fn repository_id_or_new(connection: &Connection, repository: &Repository) -> Result<i64> {
-    if let Some(id) = repository_id(connection, repository)? {
-        return Ok(id);
-    }
-    connection
-        .prepare_cached("INSERT INTO repositories (name) VALUES (?1)")?
-        .execute([repository.as_str()])?;
-    Ok(connection.last_insert_rowid())
+/// A moment as it is stored. SQLite's numbers end in the year 292 million.
+pub(super) fn moment(at: UnixMillis) -> i64 {
+    i64::try_from(at).unwrap_or(i64::MAX)
+}
+
+/// Reads a moment.
+pub(super) fn moment_at(row: &Row<'_>, column: usize) -> Result<UnixMillis> {
+    Ok(row.get::<_, i64>(column)?.max(0).cast_unsigned())
 }

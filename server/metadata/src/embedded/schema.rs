@@ -29,7 +29,8 @@ const LOG_LEN_MAX: i64 = 64 << 20;
 ///
 /// Digests are stored as one byte for the algorithm and the raw hash. `bytes` is the last column of its table because SQLite reads
 /// a row from the left, and large values lie on pages of their own. `refs.kind`: 0 a blob, 1 a blob that may be missing, 2 a manifest.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE repositories (
         id   INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE
@@ -67,7 +68,40 @@ const MIGRATIONS: [&str; 1] = ["
         PRIMARY KEY (manifest, digest, kind)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX refs_by_digest ON refs (digest);
-"];
+",
+    // Times are milliseconds since 1970. What was here before counts as new. The times of a manifest have a
+    // table of their own: to change a row is to write all of it, document included. `refs.repository` repeats its manifest's, so that one
+    // look-up says whether a repository references a blob, however many others do.
+    "
+    ALTER TABLE links ADD COLUMN linked_at INTEGER NOT NULL DEFAULT 0;
+    UPDATE links SET linked_at = CAST(unixepoch('subsec') * 1000 AS INTEGER);
+    CREATE TABLE manifest_times (
+        manifest  INTEGER PRIMARY KEY REFERENCES manifests (id) ON DELETE CASCADE,
+        pushed_at INTEGER NOT NULL,
+        pulled_at INTEGER
+    ) STRICT;
+    INSERT INTO manifest_times (manifest, pushed_at)
+        SELECT id, CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM manifests;
+    ALTER TABLE tags ADD COLUMN moved_at INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE tags ADD COLUMN pulled_at INTEGER;
+    UPDATE tags SET moved_at = CAST(unixepoch('subsec') * 1000 AS INTEGER);
+    ALTER TABLE refs ADD COLUMN repository INTEGER NOT NULL DEFAULT 0;
+    UPDATE refs SET repository = (SELECT repository FROM manifests WHERE id = refs.manifest);
+    DROP INDEX refs_by_digest;
+    CREATE INDEX refs_by_digest ON refs (digest, repository, kind);
+    DELETE FROM repositories WHERE
+        NOT EXISTS (SELECT 1 FROM links WHERE repository = repositories.id)
+        AND NOT EXISTS (SELECT 1 FROM manifests WHERE repository = repositories.id);
+    CREATE TABLE outbox (
+        id        INTEGER PRIMARY KEY AUTOINCREMENT,
+        next_at   INTEGER NOT NULL,
+        queued_at INTEGER NOT NULL,
+        attempts  INTEGER NOT NULL DEFAULT 0,
+        payload   BLOB    NOT NULL
+    ) STRICT;
+    CREATE INDEX outbox_by_time ON outbox (next_at, id);
+",
+];
 
 /// Opens the database for writing and brings it to the newest version.
 pub(super) fn open(path: &Path) -> Result<Connection> {

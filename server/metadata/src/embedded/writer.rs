@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::transaction::{Memory, Transaction};
 use crate::{Error, Result};
 
 /// Changes that may wait for the writer. A flush takes about a millisecond, so this is well below a second of work.
@@ -30,7 +31,7 @@ trait Change: Send {
     /// Whether nobody waits for the answer any more.
     fn abandoned(&self) -> bool;
     /// Applies the change; `false` when what it did must be undone.
-    fn apply(&mut self, connection: &Connection) -> bool;
+    fn apply(&mut self, transaction: &Transaction<'_>) -> bool;
     /// Answers, now that the transaction's fate is known.
     fn answer(self: Box<Self>, committed: Result<()>);
 }
@@ -45,7 +46,7 @@ struct Request<T, F> {
 impl<T, F> Change for Request<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> Result<T> + Send,
+    F: FnOnce(&Transaction<'_>) -> Result<T> + Send,
 {
     fn cost(&self) -> usize {
         self.cost
@@ -55,8 +56,8 @@ where
         self.reply.is_closed()
     }
 
-    fn apply(&mut self, connection: &Connection) -> bool {
-        self.outcome = self.work.take().map(|work| work(connection));
+    fn apply(&mut self, transaction: &Transaction<'_>) -> bool {
+        self.outcome = self.work.take().map(|work| work(transaction));
         matches!(self.outcome, Some(Ok(_)))
     }
 
@@ -84,7 +85,7 @@ impl Writer {
     pub(super) async fn run<T, F>(&self, cost: usize, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let request = Request { cost, work: Some(work), outcome: None, reply };
@@ -104,9 +105,10 @@ impl Drop for Writer {
 }
 
 fn write(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Change>>) {
+    let memory = Memory::default();
     while let Some(first) = waiting.blocking_recv() {
         let mut batch = gather(first, &mut waiting);
-        let committed = transact(connection, &mut batch);
+        let committed = transact(connection, &memory, &mut batch);
         if let Err(error) = &committed {
             tracing::error!(%error, changes = batch.len(), "metadata changes could not be committed");
         }
@@ -129,34 +131,25 @@ fn gather(first: Box<dyn Change>, waiting: &mut mpsc::Receiver<Box<dyn Change>>)
 }
 
 /// Applies all of `batch` and commits; on error nothing of it is left.
-fn transact(connection: &Connection, batch: &mut [Box<dyn Change>]) -> Result<()> {
-    execute(connection, "BEGIN IMMEDIATE")?;
-    let result = apply_all(connection, batch).and_then(|()| execute(connection, "COMMIT"));
-    if result.is_err() && !connection.is_autocommit() {
-        execute(connection, "ROLLBACK")?;
+fn transact(connection: &Connection, memory: &Memory, batch: &mut [Box<dyn Change>]) -> Result<()> {
+    let transaction = Transaction::begin(connection, memory)?;
+    let result = apply_all(&transaction, batch).and_then(|()| transaction.commit());
+    if result.is_err() {
+        transaction.roll_back()?;
     }
     result
 }
 
-fn apply_all(connection: &Connection, batch: &mut [Box<dyn Change>]) -> Result<()> {
+fn apply_all(transaction: &Transaction<'_>, batch: &mut [Box<dyn Change>]) -> Result<()> {
     for change in batch.iter_mut().filter(|change| !change.abandoned()) {
-        execute(connection, "SAVEPOINT change")?;
-        let keep = change.apply(connection);
-        if connection.is_autocommit() {
+        let keep = change.apply(transaction);
+        if transaction.is_autocommit() {
             // A full disk or an I/O error makes SQLite roll back everything; the changes before this one are gone as well.
             let message = "the transaction was rolled back after a disk error".to_owned();
             return Err(Error::Database { kind: crate::ErrorKind::Unavailable, message });
         }
-        if !keep {
-            execute(connection, "ROLLBACK TO change")?;
-        }
-        execute(connection, "RELEASE change")?;
+        transaction.end_change(keep)?;
     }
-    Ok(())
-}
-
-fn execute(connection: &Connection, sql: &str) -> Result<()> {
-    connection.prepare_cached(sql)?.execute([])?;
     Ok(())
 }
 

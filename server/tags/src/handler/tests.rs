@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use shoal_api::tags::{PutManifest, PutOutcome, References};
+use shoal_api::tags::{Condition, PutManifest, PutOutcome, References};
 use shoal_http::Body;
 use shoal_metadata::Embedded;
 use shoal_oci::{Annotations, Digest};
@@ -28,9 +28,13 @@ async fn handler(tags: &[&str]) -> (TagsHandler, TempDir) {
         annotations: Annotations::new(),
         tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
         references: References::Required,
+        condition: Condition::default(),
+        immutable: Vec::new(),
+        overwrite: true,
+        outbox: Vec::new(),
     };
-    assert_eq!(local.put_manifest(manifest).await, Ok(PutOutcome::Stored));
-    local.link_blob(&"bare".parse().unwrap(), &Digest::sha256(b"x"), 1).await.unwrap();
+    assert!(matches!(local.put_manifest(manifest).await, Ok(PutOutcome::Stored { .. })));
+    local.link_blob(&"bare".parse().unwrap(), &Digest::sha256(b"x"), 1, Vec::new()).await.unwrap();
     (TagsHandler::new(Arc::new(local)), directory)
 }
 

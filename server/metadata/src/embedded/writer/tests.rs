@@ -10,8 +10,9 @@ fn connection() -> Connection {
     connection
 }
 
-fn insert(connection: &Connection, number: i64) -> Result<i64> {
-    connection.execute("INSERT INTO numbers VALUES (?1)", [number])?;
+fn insert(transaction: &Transaction<'_>, number: i64) -> Result<i64> {
+    transaction.guard()?;
+    transaction.execute("INSERT INTO numbers VALUES (?1)", [number])?;
     Ok(number)
 }
 
@@ -24,7 +25,7 @@ fn numbers(connection: &Connection) -> Result<Vec<i64>> {
 /// A change and where its answer arrives.
 fn change<F>(work: F) -> (Box<dyn Change>, oneshot::Receiver<Result<i64>>)
 where
-    F: FnOnce(&Connection) -> Result<i64> + Send + 'static,
+    F: FnOnce(&Transaction<'_>) -> Result<i64> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
     (Box::new(Request { cost: 0, work: Some(work), outcome: None, reply }), answer)
@@ -40,7 +41,7 @@ fn one_failing_change_takes_no_other_with_it() {
     });
     let (third, mut third_answer) = change(|connection| insert(connection, 3));
     let mut batch = vec![first, second, third];
-    let committed = transact(&connection, &mut batch);
+    let committed = transact(&connection, &Memory::default(), &mut batch);
     batch.into_iter().for_each(|change| change.answer(committed.clone()));
     assert_eq!(first_answer.try_recv().unwrap(), Ok(1));
     assert!(matches!(second_answer.try_recv().unwrap(), Err(Error::Database { .. })));
@@ -58,7 +59,7 @@ fn when_the_transaction_is_lost_nobody_is_told_otherwise() {
     });
     let (third, mut third_answer) = change(|connection| insert(connection, 3));
     let mut batch = vec![first, second, third];
-    let committed = transact(&connection, &mut batch);
+    let committed = transact(&connection, &Memory::default(), &mut batch);
     batch.into_iter().for_each(|change| change.answer(committed.clone()));
     for answer in [&mut first_answer, &mut second_answer, &mut third_answer] {
         assert_eq!(answer.try_recv().unwrap().unwrap_err().kind(), crate::ErrorKind::Unavailable);
@@ -66,7 +67,7 @@ fn when_the_transaction_is_lost_nobody_is_told_otherwise() {
     assert_eq!(numbers(&connection), Ok(vec![]));
     let (again, mut answer) = change(|connection| insert(connection, 1));
     let mut batch = vec![again];
-    let committed = transact(&connection, &mut batch);
+    let committed = transact(&connection, &Memory::default(), &mut batch);
     batch.into_iter().for_each(|change| change.answer(committed.clone()));
     assert_eq!(answer.try_recv().unwrap(), Ok(1));
 }
@@ -76,7 +77,7 @@ fn a_change_that_nobody_waits_for_is_not_made() {
     let connection = connection();
     let (abandoned, answer) = change(|connection| insert(connection, 1));
     drop(answer);
-    transact(&connection, &mut [abandoned]).unwrap();
+    transact(&connection, &Memory::default(), &mut [abandoned]).unwrap();
     assert_eq!(numbers(&connection), Ok(vec![]));
 }
 
@@ -89,7 +90,7 @@ fn a_batch_is_bounded_in_length_and_in_bytes() {
     let first = waiting.try_recv().unwrap();
     assert_eq!(gather(first, &mut waiting).len(), BATCH_LEN_MAX);
     let large = || {
-        let work = |_: &Connection| Ok(0);
+        let work = |_: &Transaction<'_>| Ok(0);
         Box::new(Request {
             cost: BATCH_COST_MAX,
             work: Some(work),
@@ -153,7 +154,7 @@ fn when_the_disk_is_full_answers_agree_with_what_is_kept() {
     });
     let (third, mut third_answer) = change(|connection| insert(connection, 3));
     let mut batch = vec![first, large, third];
-    let committed = transact(&connection, &mut batch);
+    let committed = transact(&connection, &Memory::default(), &mut batch);
     batch.into_iter().for_each(|change| change.answer(committed.clone()));
     assert_eq!(large_answer.try_recv().unwrap().unwrap_err().kind(), crate::ErrorKind::Unavailable);
     let answers = [first_answer.try_recv().unwrap(), third_answer.try_recv().unwrap()];

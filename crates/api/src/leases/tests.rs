@@ -1,0 +1,1 @@
+//! Who waits for whom, and what is remembered for how long.
