@@ -18,6 +18,7 @@ pub use logging::{LogFormat, init_logging};
 pub use metrics::Metrics;
 pub use prometheus_client::metrics::histogram::Histogram;
 pub use rooms::collect::CollectMetrics;
+pub use rooms::events::EventsMetrics;
 pub use rooms::http::HttpMetrics;
 pub use rooms::mirror::MirrorMetrics;
 pub use rooms::registry::RegistryMetrics;

@@ -91,6 +91,18 @@ names! {
     TRACKER_PEERS = Gauge "shoal_tracker_peers" [] "peers": "Peers known, counted once for each swarm they are in";
     TRACKER_SWARMS = Gauge "shoal_tracker_swarms" [] "swarms": "Blobs with at least one peer";
 
+    EVENTS_WAITING = Gauge "shoal_events_waiting" [] "events": "Events that wait for at least one endpoint";
+    EVENTS_OLDEST_SECONDS = Gauge "shoal_events_oldest_seconds" [] "seconds": "Age of the oldest event that waits";
+    EVENTS_DELIVERED = Counter "shoal_events_delivered_total" ["endpoint"] "events": "Events that an endpoint accepted";
+    EVENTS_FAILURES = Counter "shoal_events_failures_total" ["endpoint"] "attempts":
+        "Attempts to deliver that an endpoint did not accept; they are repeated";
+    EVENTS_DROPPED = Counter "shoal_events_dropped_total" [] "events":
+        "Events dropped because the queue was full, the oldest first, or because too many pulls came at once";
+    AUDIT_RECORDS = Counter "shoal_audit_records_total" ["result"] "records":
+        "Records of the audit log, by whether the file could be written";
+    PREHEAT_REQUESTS = Counter "shoal_preheat_requests_total" ["result"] "requests":
+        "Images to preheat, by what became of them";
+
     COLLECT_RUNS = Counter "shoal_collect_runs_total" [] "runs": "Collections that ended, dry runs not counted";
     COLLECT_BLOBS = Counter "shoal_collect_blobs_total" [] "blobs": "Blobs whose content was collected";
     COLLECT_BYTES = Counter "shoal_collect_bytes_total" [] "bytes": "Bytes of content that was collected";

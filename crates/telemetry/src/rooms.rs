@@ -2,6 +2,7 @@
 //! that nobody scrapes, for tests and tools.
 
 pub mod collect;
+pub mod events;
 pub mod http;
 pub mod mirror;
 pub mod registry;
