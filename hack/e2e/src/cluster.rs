@@ -9,7 +9,7 @@ use anyhow::Result;
 use tempfile::TempDir;
 
 use crate::metrics::Metrics;
-use crate::process::Process;
+use crate::process::{Process, Program};
 use crate::programs::{self, Place};
 use crate::ready::Ready;
 use crate::registry::Registry;
@@ -22,6 +22,22 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 enum Role {
     Server,
     Agent { server: Ready },
+}
+
+impl Role {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Server => "shoal-server",
+            Self::Agent { .. } => "shoal-agent",
+        }
+    }
+
+    fn program(&self, bin_dir: &Path, place: &Place, former: Option<&Ready>) -> Result<Program> {
+        match self {
+            Self::Server => programs::server(bin_dir, place, former),
+            Self::Agent { server } => programs::agent(bin_dir, place, server, former),
+        }
+    }
 }
 
 /// One running program of ours.
@@ -66,6 +82,15 @@ impl Node {
         Ok(())
     }
 
+    /// Starts it again and kills it after a moment, wherever it was by then: ready, or in the middle of its recovery.
+    pub fn stumble(&mut self, moment: Duration) -> Result<()> {
+        let program = self.role.program(&self.bin_dir, &self.place, Some(&self.ready))?;
+        self.process = program.start(self.role.name(), &self.place.log_file())?;
+        std::thread::sleep(moment);
+        self.process.kill();
+        Ok(())
+    }
+
     /// The address of one of its listeners.
     pub fn listener(&self, name: &str) -> Result<SocketAddr> {
         self.ready.listener(name)
@@ -93,15 +118,12 @@ impl Node {
 }
 
 fn launch(bin_dir: &Path, place: &Place, role: &Role, former: Option<&Ready>) -> Result<(Process, Ready)> {
-    let (name, program) = match role {
-        Role::Server => ("shoal-server", programs::server(bin_dir, place, former)?),
-        Role::Agent { server } => ("shoal-agent", programs::agent(bin_dir, place, server, former)?),
-    };
+    let program = role.program(bin_dir, place, former)?;
     // A file of the run before would say "ready" too early.
     if place.ready_file().exists() {
         fs::remove_file(place.ready_file())?;
     }
-    let mut process = program.start(name, &place.log_file())?;
+    let mut process = program.start(role.name(), &place.log_file())?;
     let ready = Ready::wait(&mut process, &place.ready_file())?;
     Ok((process, ready))
 }

@@ -2,7 +2,8 @@
 //!
 //! The end-to-end tests, the demo and the benches share this harness, so that there is one place that knows how a cluster is
 //! started and how a client behaves. It drives the programs from outside (command line, HTTP, signals, files) and imports no room
-//! that they are made of, because a test that shares code with what it tests shares its mistakes; only the [`liar`] must.
+//! that they are made of, because a test that shares code with what it tests shares its mistakes; only the [`liar`] must. Longer
+//! trials, with a seed and a journal of what was acknowledged, are [`drill`]s.
 //!
 //! Everything lives in temporary directories and on ports that the kernel chose; whatever was started is stopped on drop.
 
@@ -10,6 +11,7 @@ pub mod buildah;
 pub mod cluster;
 pub mod containerd;
 pub mod docker;
+pub mod drill;
 pub mod fixture;
 pub mod liar;
 pub mod metrics;
@@ -24,6 +26,7 @@ pub mod registry;
 pub mod skopeo;
 pub mod tool;
 pub mod wait;
+pub mod wire;
 
 pub use cluster::{Cluster, Node};
 pub use containerd::Containerd;

@@ -33,12 +33,21 @@ pub struct Place {
     pub ip: IpAddr,
     /// Such as `ip netns exec NAME`; empty on this machine's own network.
     pub prefix: Vec<String>,
+    /// Settings beside the addresses, such as `("registry.sparse", "true")`; they go through the environment.
+    pub settings: Vec<(String, String)>,
 }
 
 impl Place {
     /// On the loopback address.
     pub fn loopback(directory: PathBuf) -> Self {
-        Self { directory, ip: Ipv4Addr::LOCALHOST.into(), prefix: Vec::new() }
+        Self { directory, ip: Ipv4Addr::LOCALHOST.into(), prefix: Vec::new(), settings: Vec::new() }
+    }
+
+    /// The same with one more setting: its path in the configuration, and its value in YAML.
+    #[must_use]
+    pub fn with(mut self, path: &str, value: &str) -> Self {
+        self.settings.push((path.to_owned(), value.to_owned()));
+        self
     }
 
     /// Where the program writes its addresses.
@@ -100,6 +109,27 @@ fn program(path: &Path, place: &Place, configuration: &str) -> Result<Program> {
     fs::create_dir_all(&place.directory)?;
     let file = place.directory.join("config.yaml");
     fs::write(&file, configuration).with_context(|| format!("cannot write {}", file.display()))?;
-    let program = Program::new(path).arg("--config").arg(file).arg("--ready-file").arg(place.ready_file());
+    let mut program =
+        Program::new(path).arg("--config").arg(file).arg("--ready-file").arg(place.ready_file());
+    for (path, value) in &place.settings {
+        program = program.env(variable(path), value);
+    }
     Ok(program.behind(&place.prefix))
+}
+
+/// The variable that sets `store.free_min`: `SHOAL_STORE__FREE_MIN`.
+fn variable(path: &str) -> String {
+    format!("SHOAL_{}", path.replace('.', "__").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_become_variables() {
+        assert_eq!(variable("store.free_min"), "SHOAL_STORE__FREE_MIN");
+        let place = Place::loopback("here".into()).with("registry.sparse", "true");
+        assert_eq!(place.settings, [("registry.sparse".to_owned(), "true".to_owned())]);
+    }
 }

@@ -1,56 +1,23 @@
 //! kill -9: what was acknowledged is there, what was not is not there by half, and a download goes on where it was.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
+use shoal_e2e::drill::crash;
 use shoal_e2e::wait::wait_for;
-use shoal_e2e::{Cluster, Puller, Registry, fixture};
+use shoal_e2e::{Cluster, Puller, Registry, fixture, programs};
 use shoal_http::StatusCode;
 use shoal_oci::Digest;
 use shoal_test_images::{Compression, ImageSpec};
-use tokio::task::JoinSet;
 
 const MIB: u64 = 1024 * 1024;
 const REPOSITORY: &str = "team/app";
+/// Kills in the short form of the drill; `cargo xtask drill crash` does hundreds.
+const DRILL_ROUNDS: u64 = 12;
 /// How long anything may take that should take a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Every digest that was answered 201.
-type Acknowledged = Arc<Mutex<Vec<String>>>;
-
-fn acknowledged(list: &Acknowledged) -> Vec<String> {
-    list.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-/// Pushes blobs until the server is gone, and notes each 201.
-async fn push_until_it_fails(registry: Registry, blobs: Vec<(String, PathBuf)>, list: Acknowledged) {
-    for (digest, path) in blobs {
-        if registry.push_blob(REPOSITORY, &digest, &path, &|_| {}).await.is_err() {
-            return;
-        }
-        list.lock().unwrap_or_else(PoisonError::into_inner).push(digest);
-    }
-}
-
-/// Puts a manifest under one tag after the other until the server is gone, and notes each 201.
-async fn tag_until_it_fails(
-    registry: Registry,
-    tagger: usize,
-    manifest: (&'static str, Bytes),
-    list: Acknowledged,
-) {
-    for number in 0.. {
-        let tag = format!("t{tagger}-{number}");
-        if registry.put_manifest(REPOSITORY, &tag, manifest.0, manifest.1.clone()).await.is_err() {
-            return;
-        }
-        list.lock().unwrap_or_else(PoisonError::into_inner).push(tag);
-    }
-}
 
 /// The digest of what a GET of the blob gives; `None` when it is not there.
 async fn content(registry: &Registry, digest: &str) -> Result<Option<String>> {
@@ -65,69 +32,20 @@ async fn content(registry: &Registry, digest: &str) -> Result<Option<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "e2e: starts and kills real programs; run by cargo xtask test --tier e2e"]
-async fn whatever_was_answered_201_survives_kill_9_of_the_server_and_nothing_is_there_by_half() -> Result<()>
+async fn whatever_was_acknowledged_survives_kill_9_of_the_server_and_nothing_is_there_by_half() -> Result<()>
 {
-    let mut cluster = Cluster::start(0)?;
-    let registry = cluster.server.registry()?;
-    let list = Acknowledged::default();
-    let mut all = Vec::new();
-    for round in 0..4_u64 {
-        let spec = ImageSpec::new(vec![2 * MIB; 24], round);
-        let (layout, image) = fixture::made(&cluster.directory().join(format!("image-{round}")), &spec)?;
-        let blobs: Vec<_> =
-            image.blobs().map(|blob| (blob.digest.to_string(), layout.blob_path(&blob.digest))).collect();
-        all.extend(blobs.iter().map(|(digest, _)| digest.clone()));
-        let before = acknowledged(&list).len();
-        let mut pushers = JoinSet::new();
-        for part in blobs.chunks(7) {
-            pushers.spawn(push_until_it_fails(registry.clone(), part.to_vec(), Arc::clone(&list)));
-        }
-        // In the thick of it, at another moment each round.
-        let enough = before + 2 + usize::try_from(round)? * 3;
-        let reached =
-            wait_for(PATIENCE, || async { (acknowledged(&list).len() >= enough).then_some(()) }).await;
-        reached.context("the pushes do not get on")?;
-        cluster.server.kill();
-        while pushers.join_next().await.is_some() {}
-        cluster.server.restart()?;
-        let survived = acknowledged(&list);
-        ensure!(survived.len() < all.len(), "the server was killed too late to show anything");
-        for digest in &survived {
-            let got = content(&registry, digest).await?;
-            ensure!(got.as_ref() == Some(digest), "{digest} was answered 201, and is now {got:?}");
-        }
-        for digest in all.iter().filter(|digest| !survived.contains(digest)) {
-            let got = content(&registry, digest).await?;
-            ensure!(got.is_none() || got.as_ref() == Some(digest), "{digest} is there by half: {got:?}");
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "e2e: starts and kills real programs; run by cargo xtask test --tier e2e"]
-async fn tags_that_were_answered_201_survive_kill_9_of_the_server() -> Result<()> {
-    let mut cluster = Cluster::start(0)?;
-    let registry = cluster.server.registry()?;
-    let (layout, image) = fixture::made(&cluster.directory().join("image"), &ImageSpec::new(vec![MIB], 1))?;
-    registry.push(REPOSITORY, "first", &layout, &image, &|_| {}).await?;
-    let bytes = Bytes::from(std::fs::read(layout.blob_path(&image.root.digest))?);
-    let list = Acknowledged::default();
-    let mut taggers = JoinSet::new();
-    for tagger in 0..4 {
-        let manifest = (image.root.media_type, bytes.clone());
-        taggers.spawn(tag_until_it_fails(registry.clone(), tagger, manifest, Arc::clone(&list)));
-    }
-    let enough = wait_for(PATIENCE, || async { (acknowledged(&list).len() >= 40).then_some(()) }).await;
-    enough.context("the pushes do not get on")?;
-    cluster.server.kill();
-    while taggers.join_next().await.is_some() {}
-    cluster.server.restart()?;
-    for tag in acknowledged(&list) {
-        let resolved = registry.resolve(REPOSITORY, &tag).await?;
-        let expected = (image.root.digest.to_string(), image.root.media_type.to_owned());
-        ensure!(resolved.as_ref() == Some(&expected), "{tag} was answered 201, and is now {resolved:?}");
-    }
+    let directory = tempfile::Builder::new().prefix("shoal-crash-").tempdir()?;
+    let plan = crash::Plan {
+        rounds: DRILL_ROUNDS,
+        seed: fastrand::u64(..),
+        bin_dir: programs::bin_dir()?,
+        directory: directory.path().to_owned(),
+    };
+    let summary = crash::run(&plan, &|_| {}).await.with_context(|| format!("with seed {}", plan.seed))?;
+    let faults = &summary.faults;
+    ensure!(faults.is_empty(), "with seed {}, {summary:?}:\n{}", plan.seed, faults.join("\n"));
+    ensure!(summary.counts.acknowledged() > DRILL_ROUNDS, "the clients hardly did anything: {summary:?}");
+    ensure!(summary.counts.unanswered > 0, "no kill hit a request: {summary:?}");
     Ok(())
 }
 

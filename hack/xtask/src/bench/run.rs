@@ -93,6 +93,7 @@ impl<'a> Fleet<'a> {
             directory: directory.join(index.to_string()),
             ip: Network::address(index),
             prefix: network.prefix(index),
+            settings: Vec::new(),
         };
         let server = Node::server(plan.bin_dir, place(SERVER))?;
         let mut agents = Vec::new();
