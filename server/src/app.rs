@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use shoal_api::Leases;
 use shoal_api::tags::Tags;
 use shoal_http::{Handler, Limits, Listener, ProbeHandler, Shutdown};
 use shoal_metadata::Embedded;
@@ -146,8 +147,9 @@ impl Rooms {
             delete_enabled: config.registry.delete,
             ..RegistryOptions::default()
         };
+        let leases = Leases::new();
         let registry =
-            Registry::new(store.clone(), Arc::clone(&tags), RegistryMetrics::register(metrics), options);
+            Registry::new(store.clone(), Arc::clone(&tags), leases, RegistryMetrics::register(metrics), options);
         Ok(Self { store, tags, origin, tracker: Arc::new(tracker), registry })
     }
 

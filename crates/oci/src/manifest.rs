@@ -137,12 +137,21 @@ impl Manifest {
     /// The blobs without which the manifest is of no use, each once: config, layers, and what an index lists that is no manifest
     /// (build caches do that).
     pub fn blobs(&self) -> Vec<Digest> {
-        match self {
-            Self::Image(image) => distinct(std::iter::once(&image.config).chain(
-                image.layers.iter().filter(|layer| !media_type::is_nondistributable(&layer.media_type)),
-            )),
-            Self::Index(index) => distinct(index.manifests.iter().filter(|entry| !is_manifest(entry))),
-        }
+        distinct(self.required_blobs())
+    }
+
+    /// The descriptors behind [`Manifest::blobs`], in the order of the document and as often as they stand there.
+    pub fn required_blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        let (config, listed) = match self {
+            Self::Image(image) => (Some(&image.config), &image.layers),
+            Self::Index(index) => (None, &index.manifests),
+        };
+        let is_index = config.is_none();
+        let required = move |entry: &&Descriptor| match is_index {
+            true => !is_manifest(entry),
+            false => !media_type::is_nondistributable(&entry.media_type),
+        };
+        config.into_iter().chain(listed.iter().filter(required))
     }
 
     /// The blobs that may be missing because their type is non-distributable, each once.

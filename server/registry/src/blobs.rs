@@ -13,10 +13,10 @@ use shoal_oci::{Digest, ErrorCode, Repository, Selection, reply};
 use shoal_store::{Blob, ErrorKind, Store};
 use shoal_telemetry::RegistryMetrics;
 
-use crate::answer;
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{self, Answer, Refusal};
+use crate::{answer, condition};
 
 /// Pieces that wait between disk and network. With one waiting and one being read, disk and network work at the same time, and
 /// a reader of the largest blobs holds 12 MiB.
@@ -25,8 +25,8 @@ const PIECES_WAITING: usize = 1;
 /// GET and HEAD.
 pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, digest: Digest) -> Answer {
     let Some(size) = cx.blob_in(repository, &digest).await? else { return Err(error::blob_unknown(&digest)) };
-    if call.header(&header::IF_NONE_MATCH)?.is_some_and(|tags| reply::not_modified(tags, &digest)) {
-        return Ok(answer::empty(StatusCode::NOT_MODIFIED, vec![("etag", reply::etag(&digest))]));
+    if let Some(answer) = condition::of_read(call, &digest)? {
+        return Ok(answer);
     }
     let selection = selection(call, &digest, size)?;
     let head = reply::blob(&digest, size, &selection);

@@ -2,47 +2,100 @@
 
 use std::sync::Arc;
 
+use shoal_api::Leases;
 use shoal_api::tags::Tags;
 use shoal_oci::{Digest, Repository};
 use shoal_store::Store;
 use shoal_telemetry::RegistryMetrics;
 
 use crate::error::{self, Refusal};
+use crate::lanes::{Lane, Lanes};
 use crate::options::RegistryOptions;
+use crate::room::Room;
+use crate::tally::Tally;
 
 /// The rooms below and the options.
 pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) tags: Arc<dyn Tags>,
+    pub(crate) leases: Leases,
     pub(crate) metrics: RegistryMetrics,
+    pub(crate) tally: Tally,
+    pub(crate) lanes: Lanes,
+    pub(crate) room: Room,
     pub(crate) options: RegistryOptions,
 }
 
 impl Context {
-    /// Runs `work` where it may block. Work that was begun is finished even when nobody waits for it any more.
+    pub(crate) fn new(
+        store: Store,
+        tags: Arc<dyn Tags>,
+        leases: Leases,
+        metrics: RegistryMetrics,
+        options: RegistryOptions,
+    ) -> Self {
+        Self {
+            store,
+            tags,
+            leases,
+            tally: Tally::new(metrics.clone()),
+            metrics,
+            lanes: Lanes::new(&options),
+            room: Room::new(options.upload_memory_max, options.wait_max),
+            options,
+        }
+    }
+
+    /// Runs `work` for a pull, where it may block. Work that was begun is finished even when nobody waits for it any more.
     pub(crate) async fn blocking<T, F>(&self, work: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
         F: FnOnce(&Store) -> T + Send + 'static,
     {
+        self.run(&self.lanes.pulls, work).await
+    }
+
+    /// As [`Self::blocking`], for a push.
+    pub(crate) async fn blocking_push<T, F>(&self, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Store) -> T + Send + 'static,
+    {
+        self.run(&self.lanes.pushes, work).await
+    }
+
+    async fn run<T, F>(&self, lane: &Lane, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Store) -> T + Send + 'static,
+    {
         let store = self.store.clone();
-        tokio::task::spawn_blocking(move || work(&store))
-            .await
-            .map_err(|error| error::internal("a task of the store ended early", &error))
+        let place = lane.thread().await?;
+        let task = tokio::task::spawn_blocking(move || {
+            let outcome = work(&store);
+            drop(place);
+            outcome
+        });
+        task.await.map_err(|error| error::internal("a task of the store ended early", &error))
     }
 
     /// The size in bytes of a blob that is part of `repository` and whose content is here.
     ///
     /// A link without content (a disk was lost) counts as absent: clients skip blobs that the registry claims to have, so
-    /// only this way does a second push repair the image.
+    /// only this way does a second push repair the image. What is said to be here is touched, so that it stays for a while.
     pub(crate) async fn blob_in(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<u64>, Refusal> {
-        if self.tags.blob_in(repository, digest).await?.is_none() {
+        let linked = match self.tags.blob_in_cached(repository, digest) {
+            Some(answer) => answer,
+            None => self.tags.blob_in(repository, digest).await?,
+        };
+        if linked.is_none() {
             return Ok(None);
         }
+        self.leases.touch(repository, digest);
         let size = self.store.stat(digest);
         if size.is_none() {
             tracing::warn!(%repository, %digest, "a linked blob is not in the store; it has to be pushed again");

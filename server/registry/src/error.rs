@@ -90,6 +90,11 @@ pub(crate) fn unavailable(message: impl Into<String>) -> Refusal {
     Refusal::new(ErrorCode::Unavailable, message).with_header("retry-after", RETRY_AFTER_SECONDS)
 }
 
+/// More requests than there is memory or turns for; the rest of a body is not waited for.
+pub(crate) fn crowded() -> Refusal {
+    unavailable("the registry has too much to do at once").with_header("connection", "close")
+}
+
 /// There is no such blob in this repository.
 pub(crate) fn blob_unknown(digest: &Digest) -> Refusal {
     Refusal::new(ErrorCode::BlobUnknown, "the blob is not in this repository")

@@ -10,16 +10,24 @@
 mod answer;
 mod blobs;
 mod call;
+mod condition;
 mod context;
 mod error;
+mod hot;
+mod lanes;
 mod manifests;
+mod methods;
 mod mount;
 mod options;
+mod pace;
 mod paging;
 mod push;
 mod receive;
 mod referrers;
+mod room;
+mod small;
 mod tags;
+mod tally;
 mod uploads;
 
 use std::net::SocketAddr;
@@ -27,10 +35,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method};
+use shoal_api::Leases;
 use shoal_api::tags::Tags;
 use shoal_http::{Handler, Request, Response};
-use shoal_oci::{ErrorCode, Route};
+use shoal_oci::Route;
 use shoal_store::Store;
 use shoal_telemetry::RegistryMetrics;
 use shoal_telemetry::rooms::registry::UploadResult;
@@ -40,6 +49,7 @@ pub use options::RegistryOptions;
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Answer, Refusal};
+use crate::tally::RouteName;
 use crate::uploads::Session;
 
 /// Tells old Docker clients that they talk to a registry; on every answer.
@@ -51,14 +61,15 @@ const API_VERSION: (HeaderName, HeaderValue) =
 pub struct Registry(Arc<Context>);
 
 impl Registry {
-    /// A registry over a store of blobs and a memory of everything else.
+    /// A registry over a store of blobs and a memory of everything else. Whoever removes content from the store shares `leases`.
     pub fn new(
         store: Store,
         tags: Arc<dyn Tags>,
+        leases: Leases,
         metrics: RegistryMetrics,
         options: RegistryOptions,
     ) -> Self {
-        Self(Arc::new(Context { store, tags, metrics, options }))
+        Self(Arc::new(Context::new(store, tags, leases, metrics, options)))
     }
 
     /// Removes the upload sessions that nobody has touched for [`RegistryOptions::upload_idle_max`], and returns how many.
@@ -79,12 +90,16 @@ impl Registry {
 
     /// Answers a request whose route is known.
     async fn answer(&self, route: Route, request: Request) -> Response {
+        let cx = &*self.0;
         let method = request.method().clone();
-        let mut call = match Call::new(request) {
+        let mut call = match Call::new(cx, request) {
             Ok(call) => call,
             Err(error) => return Refusal::from(error).into_response(),
         };
-        let answer = self.dispatch(route, &mut call).await;
+        let answer = match cx.lanes.of(&method).enter().await {
+            Ok(_place) => self.dispatch(route, &mut call).await,
+            Err(refusal) => Err(refusal),
+        };
         call.discard_rest().await;
         let response = answer.unwrap_or_else(Refusal::into_response);
         if method == Method::HEAD { answer::without_body(response) } else { response }
@@ -92,26 +107,32 @@ impl Registry {
 
     async fn dispatch(&self, route: Route, call: &mut Call) -> Answer {
         let cx = &*self.0;
-        let allowed = allowed(&route, cx.options.delete_enabled);
+        let allowed = methods::allowed(&route, cx.options.delete_enabled);
         if !allowed.contains(&call.method) {
-            return Err(method_not_allowed(allowed));
+            return Err(methods::not_allowed(allowed));
         }
         // HEAD is GET without a body; the few handlers that can save work look at the method.
         let method = if call.method == Method::HEAD { Method::GET } else { call.method.clone() };
         match (route, method.as_str()) {
-            (Route::Base, _) => Ok(answer::json(shoal_oci::media_type::JSON, "{}".to_owned(), Vec::new())),
+            (Route::Base, _) => Ok(answer::base()),
+            (Route::Extensions { .. }, _) => {
+                Ok(answer::json(shoal_oci::media_type::JSON, shoal_oci::reply::extensions(), Vec::new()))
+            }
             (Route::Catalog, _) => tags::catalog(cx, call).await,
             (Route::Tags { repository }, _) => tags::list(cx, call, repository).await,
             (Route::Referrers { repository, subject }, _) => {
                 referrers::list(cx, call, repository, subject).await
             }
             (Route::Blob { repository, digest }, "DELETE") => blobs::delete(cx, &repository, digest).await,
-            (Route::Blob { repository, digest }, _) => blobs::get(cx, call, &repository, digest).await,
+            (Route::Blob { repository, digest }, _) => match hot::blob(cx, call, &repository, &digest)? {
+                Some(answer) => Ok(answer),
+                None => blobs::get(cx, call, &repository, digest).await,
+            },
             (Route::Manifest { repository, reference }, "PUT") => {
                 manifests::put(cx, call, repository, reference).await
             }
             (Route::Manifest { repository, reference }, "DELETE") => {
-                manifests::delete(cx, &repository, &reference).await
+                manifests::delete(cx, call, &repository, &reference).await
             }
             (Route::Manifest { repository, reference }, _) => {
                 manifests::get(cx, call, &repository, &reference).await
@@ -134,12 +155,12 @@ impl Registry {
 impl Handler for Registry {
     async fn handle(&self, request: Request, peer: SocketAddr) -> Response {
         let (name, mut response) = match Route::parse(request.uri().path()) {
-            Ok(route) => (route.as_str(), self.begin(route, request).await),
-            Err(error) => ("none", self.refuse(error, request).await),
+            Ok(route) => (RouteName::of(&route), self.begin(route, request).await),
+            Err(error) => (RouteName::NONE, self.refuse(error, request).await),
         };
-        let status = response.status();
-        self.0.metrics.request(name, status.as_u16());
-        tracing::debug!(%peer, route = name, status = status.as_u16(), "answered");
+        let status = response.status().as_u16();
+        self.0.tally.count(name, status);
+        tracing::debug!(%peer, route = name.as_str(), status, "answered");
         let (header, value) = API_VERSION;
         response.headers_mut().insert(header, value);
         response
@@ -150,7 +171,8 @@ impl Registry {
     /// Answers a request. One that changes something goes on when the client leaves, so that what arrived of an upload is kept
     /// and no commit stops half-way; it still ends soon, since its body has ended.
     async fn begin(&self, route: Route, request: Request) -> Response {
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
+        let opens_session = matches!(route, Route::Uploads { .. }) && request.uri().query().is_none();
+        if opens_session || matches!(*request.method(), Method::GET | Method::HEAD) {
             return self.answer(route, request).await;
         }
         let registry = self.clone();
@@ -161,35 +183,10 @@ impl Registry {
     /// Answers a request to a path that names nothing.
     async fn refuse(&self, error: shoal_oci::OciError, request: Request) -> Response {
         let method = request.method().clone();
-        if let Ok(mut call) = Call::new(request) {
+        if let Ok(mut call) = Call::new(&self.0, request) {
             call.discard_rest().await;
         }
         let response = Refusal::from(error).into_response();
         if method == Method::HEAD { answer::without_body(response) } else { response }
     }
-}
-
-/// The methods that a route knows.
-fn allowed(route: &Route, delete_enabled: bool) -> &'static [Method] {
-    const READ: &[Method] = &[Method::GET, Method::HEAD];
-    const READ_DELETE: &[Method] = &[Method::GET, Method::HEAD, Method::DELETE];
-    const READ_PUT: &[Method] = &[Method::GET, Method::HEAD, Method::PUT];
-    const READ_PUT_DELETE: &[Method] = &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE];
-    const SESSION: &[Method] = &[Method::GET, Method::HEAD, Method::PATCH, Method::PUT, Method::DELETE];
-    match (route, delete_enabled) {
-        (Route::Base | Route::Catalog | Route::Tags { .. } | Route::Referrers { .. }, _)
-        | (Route::Blob { .. }, false) => READ,
-        (Route::Blob { .. }, true) => READ_DELETE,
-        (Route::Manifest { .. }, false) => READ_PUT,
-        (Route::Manifest { .. }, true) => READ_PUT_DELETE,
-        (Route::Uploads { .. }, _) => &[Method::POST],
-        (Route::Upload { .. }, _) => SESSION,
-    }
-}
-
-fn method_not_allowed(allowed: &[Method]) -> Refusal {
-    let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-    Refusal::new(ErrorCode::Unsupported, format!("the methods here are {list}"))
-        .with_status(StatusCode::METHOD_NOT_ALLOWED)
-        .with_header("allow", list)
 }

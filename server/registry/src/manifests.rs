@@ -3,31 +3,49 @@
 //! What a manifest says is checked once, when it comes in (`shoal_oci::manifest`); whether what it references is here is decided
 //! inside the transaction that stores it.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 use shoal_api::tags::{Condition, DeleteOutcome, PutManifest, PutOutcome, References};
-use shoal_http::Response;
-use shoal_oci::{Digest, ErrorCode, Manifest, Reference, Repository, Route, Tag, reply};
+use shoal_http::{Body, Response};
+use shoal_oci::{Digest, ErrorCode, Manifest, ManifestType, Reference, Repository, Route, Tag, reply};
 
-use crate::answer;
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{Answer, Refusal};
+use crate::{answer, condition};
 
 /// GET and HEAD.
 pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, reference: &Reference) -> Answer {
-    let Some(found) = cx.tags.manifest(repository, reference).await? else { return Err(unknown(reference)) };
-    if call.header(&header::IF_NONE_MATCH)?.is_some_and(|tags| reply::not_modified(tags, &found.digest)) {
-        let headers =
-            vec![("etag", reply::etag(&found.digest)), ("docker-content-digest", found.digest.to_string())];
-        return Ok(answer::empty(StatusCode::NOT_MODIFIED, headers));
+    let found = match cx.tags.manifest_cached(repository, reference) {
+        Some(found) => found,
+        None => match cx.tags.manifest(repository, reference).await? {
+            Some(found) => Arc::new(found),
+            None => return Err(unknown(reference)),
+        },
+    };
+    cx.leases.touch(repository, &found.digest);
+    if let Some(answer) = condition::of_read(call, &found.digest)? {
+        return Ok(answer);
     }
-    let headers = reply::manifest(&found.digest, &found.media_type, found.bytes.len() as u64);
+    let mut response = answer::content(&found.digest, content_type(&found), found.bytes.len() as u64);
     if call.method == Method::GET {
+        cx.tags.pulled(repository, reference);
         cx.metrics.sent_bytes.inc_by(found.bytes.len() as u64);
+        *response.body_mut() = Body::from(found.bytes.clone());
     }
-    Ok(answer::with(StatusCode::OK, headers, found.bytes))
+    Ok(response)
+}
+
+/// The header for the type that a manifest was stored with.
+fn content_type(found: &shoal_api::tags::Manifest) -> HeaderValue {
+    match ManifestType::parse(&found.media_type) {
+        Some(known) => HeaderValue::from_static(known.as_str()),
+        None => HeaderValue::from_str(&found.media_type)
+            .unwrap_or(HeaderValue::from_static(shoal_oci::media_type::OCTET_STREAM)),
+    }
 }
 
 /// PUT: stores a manifest under its digest and moves the tags to it.
@@ -38,12 +56,12 @@ pub(crate) async fn put(
     reference: Reference,
 ) -> Answer {
     let mut tags = call.query.tags()?;
+    let condition = condition::of_write(call)?;
     let bytes = read(cx, call).await?;
     let content_type = call.header(&header::CONTENT_TYPE)?.map(str::to_owned);
-    let (named, document) = (reference.clone(), bytes.clone());
-    // Hashing and reading 8 MiB takes long enough to hold up other requests.
-    let (digest, manifest) =
-        cx.blocking(move |_| check(&document, content_type.as_deref(), &named)).await??;
+    let untyped = content_type.is_none();
+    let (digest, manifest) = checked(cx, bytes.clone(), content_type, &reference).await?;
+    check_sizes(cx, &manifest)?;
     // Only parameters are confirmed with OCI-Tag; the tag in the path is confirmed by the 201.
     let confirmed = tags.clone();
     if let Reference::Tag(tag) = reference
@@ -51,23 +69,64 @@ pub(crate) async fn put(
     {
         tags.push(tag);
     }
-    store(cx, record(cx, &repository, digest, bytes, &manifest, tags)).await?;
-    Ok(created(repository, digest, &manifest, &confirmed))
+    store(cx, PutManifest { condition, ..record(cx, &repository, digest, bytes, &manifest, tags) }).await?;
+    cx.leases.touch(&repository, &digest);
+    Ok(created(repository, digest, &manifest, &confirmed, untyped))
+}
+
+/// Longest document that is hashed and read on the spot. This takes some 100 µs; larger ones would hold up other requests and go to
+/// a thread of their own.
+const CHECK_INLINE_LEN_MAX: usize = 64 * 1024;
+
+/// What the document says, and its digest under the algorithm that it is pushed with.
+async fn checked(
+    cx: &Context,
+    bytes: Bytes,
+    content_type: Option<String>,
+    reference: &Reference,
+) -> Result<(Digest, Manifest), Refusal> {
+    if bytes.len() <= CHECK_INLINE_LEN_MAX {
+        return check(&bytes, content_type.as_deref(), reference);
+    }
+    let named = reference.clone();
+    cx.blocking_push(move |_| check(&bytes, content_type.as_deref(), &named)).await?
+}
+
+/// Compares what the document says of its blobs with those that are here.
+///
+/// Clients check the size of what they pull, so such an image could not be pulled by anyone.
+fn check_sizes(cx: &Context, manifest: &Manifest) -> Result<(), Refusal> {
+    let wrong = manifest.required_blobs().find_map(|stated| {
+        let size = cx.store.stat(&stated.digest)?;
+        (size != stated.size).then(|| json!({ "digest": stated.digest, "stated": stated.size, "got": size }))
+    });
+    match wrong {
+        None => Ok(()),
+        Some(detail) => {
+            let message = "the manifest states another size for a blob than the blob has";
+            Err(Refusal::new(ErrorCode::ManifestInvalid, message).with_detail(detail))
+        }
+    }
 }
 
 /// DELETE: of a tag, only the tag; of a digest, the manifest and every tag that names it.
-pub(crate) async fn delete(cx: &Context, repository: &Repository, reference: &Reference) -> Answer {
-    let condition = Condition::default();
-    let deleted = match reference {
+pub(crate) async fn delete(
+    cx: &Context,
+    call: &Call,
+    repository: &Repository,
+    reference: &Reference,
+) -> Answer {
+    let condition = condition::of_write(call)?;
+    let outcome = match reference {
         Reference::Tag(tag) => cx.tags.delete_tag(repository, tag, condition, Vec::new()).await?,
         Reference::Digest(digest) => {
             cx.tags.delete_manifest(repository, digest, condition, Vec::new()).await?
         }
     };
-    if matches!(deleted, DeleteOutcome::Deleted { .. }) {
-        Ok(answer::empty(StatusCode::ACCEPTED, Vec::new()))
-    } else {
-        Err(unknown(reference))
+    match outcome {
+        DeleteOutcome::Deleted { .. } => Ok(answer::empty(StatusCode::ACCEPTED, Vec::new())),
+        DeleteOutcome::NotFound => Err(unknown(reference)),
+        DeleteOutcome::PreconditionFailed { current } => Err(condition::failed(current.as_ref())),
     }
 }
 
@@ -88,11 +147,15 @@ async fn collect(cx: &Context, call: &mut Call) -> Result<Bytes, Refusal> {
         return Err(too_long(len_max));
     }
     let mut bytes = BytesMut::new();
-    while let Some(frame) = call.next(cx.options.body_stall_max).await? {
+    while let Some(frame) = call.gather(cx.options.body_stall_max).await? {
         if bytes.len() as u64 + frame.len() as u64 > len_max {
             return Err(too_long(len_max));
         }
         cx.metrics.received_bytes.inc_by(frame.len() as u64);
+        // Most manifests come in one frame, which is then not copied.
+        if bytes.is_empty() && stated == Some(frame.len() as u64) {
+            return Ok(frame);
+        }
         bytes.extend_from_slice(&frame);
     }
     match stated {
@@ -178,6 +241,11 @@ async fn store(cx: &Context, record: PutManifest) -> Result<(), Refusal> {
     }
 }
 
+fn tag_exists(tag: &Tag, current: &Digest) -> Refusal {
+    Refusal::new(ErrorCode::Denied, "the tag exists and must not be moved; push under another tag")
+        .with_detail(json!({ "tag": tag, "current": current }))
+}
+
 fn missing(blobs: &[Digest], children: &[Digest]) -> Refusal {
     let named = |kind: &'static str| move |digest: &Digest| json!({ "digest": digest, "kind": kind });
     let detail: Vec<Value> =
@@ -186,7 +254,13 @@ fn missing(blobs: &[Digest], children: &[Digest]) -> Refusal {
     Refusal::new(ErrorCode::ManifestBlobUnknown, message).with_detail(detail.into())
 }
 
-fn created(repository: Repository, digest: Digest, manifest: &Manifest, tags: &[Tag]) -> Response {
+fn created(
+    repository: Repository,
+    digest: Digest,
+    manifest: &Manifest,
+    tags: &[Tag],
+    untyped: bool,
+) -> Response {
     let path = Route::Manifest { repository, reference: Reference::Digest(digest) }.to_path();
     let mut headers = vec![
         ("location", path),
@@ -197,6 +271,11 @@ fn created(repository: Repository, digest: Digest, manifest: &Manifest, tags: &[
         headers.push(("oci-subject", subject.digest.to_string()));
     }
     headers.extend(tags.iter().map(|tag| ("oci-tag", tag.to_string())));
+    if untyped {
+        // RFC 9111 §5.5, as distribution-spec "Warnings" asks for it.
+        let text = format!("299 - \"no Content-Type was sent; stored as {}\"", manifest.media_type());
+        headers.push(("warning", text));
+    }
     answer::empty(StatusCode::CREATED, headers)
 }
 

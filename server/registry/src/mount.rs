@@ -1,5 +1,7 @@
 //! Cross-repository mount: a blob becomes part of a second repository without a byte sent.
 //!
+//! The lease covers the look and the link, so that the collector cannot take the content in between.
+//!
 //! Every repository of this registry is readable by whoever may push, so a mount gives away nothing. Where that changes, this
 //! file has to ask whether the caller may read the repository that it takes from (CVE-2024-39897 is what happens otherwise).
 
@@ -22,6 +24,7 @@ pub(crate) async fn mount(
     repository: &Repository,
     digest: Digest,
 ) -> Result<Option<Response>, Refusal> {
+    let _lease = cx.leases.hold(&digest).await;
     let size = match call.query.from() {
         Ok(Some(from)) => cx.blob_in(&from, &digest).await?,
         Ok(None) => cx.tags.blob_anywhere(&digest).await?.and_then(|_| cx.store.stat(&digest)),

@@ -1,54 +1,61 @@
 //! The moment at which an upload becomes a blob: verified, durable, linked, and only then acknowledged.
 //!
 //! The order is the promise: `store.commit` returns after the bytes are on the disk under their digest, the link's transaction
-//! returns after it is on the disk, and 201 is sent after both. A crash in between leaves content that no repository shows.
+//! returns after it is on the disk, and 201 is sent after both. A crash in between leaves content that no repository shows. The
+//! lease on the digest covers both steps, so that the collector does not take what is stored and not linked yet.
 
-use http::StatusCode;
+use bytes::Bytes;
 use shoal_http::Response;
-use shoal_oci::{Digest, Repository, Route};
-use shoal_store::{Store, Upload};
+use shoal_oci::{Digest, Repository};
+use shoal_store::{SMALL_SIZE_MAX, Store, Upload};
 use shoal_telemetry::rooms::registry::UploadResult;
 
-use crate::answer;
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{self, Answer, Refusal};
 use crate::receive::{self, Batch, Received};
+use crate::{answer, small};
 
 /// Ends an upload as the blob `digest` of `repository`. A mismatch ends the upload as well: its bytes are of no use to anyone.
 pub(crate) async fn commit(cx: &Context, repository: &Repository, upload: Upload, digest: Digest) -> Answer {
+    let _lease = cx.leases.hold(&digest).await;
     let committed = cx
-        .blocking(move |_| {
+        .blocking_push(move |_| {
             upload.commit(&digest).map(|metainfo| metainfo.size()).map_err(|error| error::of_push(&error))
         })
         .await?;
     link(cx, repository, digest, committed).await
 }
 
+/// Stores content that is at hand as the blob `digest` of `repository`.
+pub(crate) async fn content(cx: &Context, repository: &Repository, digest: Digest, bytes: Bytes) -> Answer {
+    let _lease = cx.leases.hold(&digest).await;
+    let stored = small::store(cx, digest, bytes).await;
+    link(cx, repository, digest, stored).await
+}
+
 /// Takes a blob that comes whole in one request (POST with a digest). The session behind it, if one is needed, is never told to
 /// the client, so it ends with the request either way.
 pub(crate) async fn whole(cx: &Context, call: &mut Call, repository: &Repository, digest: Digest) -> Answer {
-    let stated = call.body_len;
+    if let Some(len) = small::stated(call) {
+        let (bytes, failure) = small::gather(cx, call, len).await;
+        return match failure {
+            Some(failure) => Err(failure.into()),
+            None => content(cx, repository, digest, bytes).await,
+        };
+    }
     let first = Batch::gather(cx, call).await;
-    if let (Some(Ok(())), true) = (&first.end, stated.is_none_or(|stated| stated == first.len())) {
-        let bytes = first.concat();
-        let put = cx
-            .blocking(move |store| {
-                store
-                    .put(&digest, &bytes)
-                    .map(|metainfo| metainfo.size())
-                    .map_err(|error| error::of_push(&error))
-            })
-            .await?;
-        return link(cx, repository, digest, put).await;
+    // Small after all, only nobody had said so.
+    if call.body_len.is_none() && matches!(first.end, Some(Ok(()))) && first.len() <= SMALL_SIZE_MAX {
+        return content(cx, repository, digest, first.concat()).await;
     }
     let label = repository.clone();
-    let upload = cx.blocking(move |store| begin(store, &label)).await??;
+    let upload = cx.blocking_push(move |store| begin(store, &label)).await??;
     let id = *upload.id();
     let answer = through_session(cx, call, repository, upload, first, digest).await;
     if answer.is_err() {
         // Most failures end the upload by themselves; what is left of it would only take up room until it expires.
-        _ = cx.blocking(move |store| store.open_upload(&id).map(Upload::cancel)).await?;
+        _ = cx.blocking_push(move |store| store.open_upload(&id).map(Upload::cancel)).await?;
     }
     answer
 }
@@ -71,9 +78,7 @@ async fn through_session(
 
 /// The answer to a blob that is here now.
 pub(crate) fn created(repository: &Repository, digest: &Digest) -> Response {
-    let path = Route::Blob { repository: repository.clone(), digest: *digest }.to_path();
-    let headers = vec![("location", path), ("docker-content-digest", digest.to_string())];
-    answer::empty(StatusCode::CREATED, headers)
+    answer::created_blob(repository, digest)
 }
 
 fn begin(store: &Store, repository: &Repository) -> Result<Upload, Refusal> {

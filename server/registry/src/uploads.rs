@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use http::{StatusCode, header};
-use shoal_oci::{ErrorCode, Repository, Route, range, reply};
+use shoal_oci::{Digest, ErrorCode, Repository, Route, range, reply};
 use shoal_store::{ErrorKind, Store, Upload, UploadId, UploadStatus};
 use shoal_telemetry::rooms::registry::UploadResult;
 
@@ -14,7 +14,7 @@ use crate::call::{BodyFailure, Call};
 use crate::context::Context;
 use crate::error::{self, Answer, Refusal};
 use crate::receive::{self, Received};
-use crate::{answer, mount, push};
+use crate::{answer, mount, push, small};
 
 /// A session as a request names it.
 #[derive(Clone)]
@@ -78,10 +78,8 @@ pub(crate) async fn post(cx: &Context, call: &mut Call, repository: Repository) 
     if let Some(digest) = call.query.digest()? {
         return push::whole(cx, call, &repository, digest).await;
     }
-    let label = repository.clone();
-    let id = cx
-        .blocking(move |store| store.create_upload(label.as_str()).map_err(|error| error::of_push(&error)))
-        .await??;
+    // Needs no disk until the first byte arrives.
+    let id = cx.store.create_upload(repository.as_str()).map_err(|error| error::of_push(&error))?;
     Ok(answer::empty(StatusCode::ACCEPTED, Session { repository, id }.headers(0)))
 }
 
@@ -96,7 +94,7 @@ pub(crate) async fn get(cx: &Context, session: Session) -> Answer {
 pub(crate) async fn patch(cx: &Context, call: &mut Call, session: Session) -> Answer {
     let Received { upload, failure } = append(cx, call, &session).await?;
     let size = upload.size();
-    cx.blocking(move |_| upload.suspend()).await?;
+    cx.blocking_push(move |_| upload.suspend()).await?;
     match failure {
         Some(failure) => Err(broken(&session, size, failure)),
         None => Ok(answer::empty(StatusCode::ACCEPTED, session.headers(size))),
@@ -111,6 +109,11 @@ pub(crate) async fn put(cx: &Context, call: &mut Call, session: Session) -> Answ
             "an upload is finished with ?digest=algorithm:hex",
         ));
     };
+    if let Some(len) = small::stated(call)
+        && session.status(&cx.store).is_ok_and(|status| status.size == 0)
+    {
+        return put_small(cx, call, session, digest, len).await;
+    }
     let received = match append(cx, call, &session).await {
         Ok(received) => received,
         // The first answer to this PUT was lost on its way and the client, or a proxy, sent it again.
@@ -124,15 +127,38 @@ pub(crate) async fn put(cx: &Context, call: &mut Call, session: Session) -> Answ
     };
     if let Some(failure) = received.failure {
         let size = received.upload.size();
-        cx.blocking(move |_| received.upload.suspend()).await?;
+        cx.blocking_push(move |_| received.upload.suspend()).await?;
         return Err(broken(&session, size, failure));
     }
     push::commit(cx, &session.repository, received.upload, digest).await
 }
 
+/// PUT of a small blob into a session that has no byte yet: the session is taken, and the bytes do not go through its file.
+async fn put_small(cx: &Context, call: &mut Call, session: Session, digest: Digest, len: usize) -> Answer {
+    let chunk = chunk(call)?;
+    let mut upload = session.open(&cx.store, chunk.as_ref())?;
+    let (bytes, failure) = small::gather(cx, call, len).await;
+    if let Some(failure) = failure {
+        // Too much of it is no beginning of anything; too little is, as in any other request.
+        let arrived = bytes.slice(..bytes.len().min(len));
+        let written = cx.blocking_push(move |_| {
+            let written = upload.write(&arrived).map(|()| upload.size());
+            upload.suspend();
+            written.map_err(|error| error::of_push(&error))
+        });
+        return Err(broken(&session, written.await??, failure));
+    }
+    let answer = push::content(cx, &session.repository, digest, bytes).await;
+    match &answer {
+        Err(refusal) if !refusal.is(ErrorCode::DigestInvalid) => upload.suspend(),
+        _ => upload.cancel(),
+    }
+    answer
+}
+
 /// DELETE: gives the session up.
 pub(crate) async fn delete(cx: &Context, session: Session) -> Answer {
-    cx.blocking(move |store| session.open(store, None).map(Upload::cancel)).await??;
+    cx.blocking_push(move |store| session.open(store, None).map(Upload::cancel)).await??;
     cx.metrics.uploads.of(UploadResult::Cancelled).inc();
     Ok(answer::empty(StatusCode::NO_CONTENT, Vec::new()))
 }
@@ -142,7 +168,7 @@ async fn append(cx: &Context, call: &mut Call, session: &Session) -> Result<Rece
     let chunk = chunk(call)?;
     let stated = chunk.as_ref().map(|chunk| chunk.end - chunk.start).or(call.body_len);
     let opened = session.clone();
-    let upload = cx.blocking(move |store| opened.open(store, chunk.as_ref())).await??;
+    let upload = cx.blocking_push(move |store| opened.open(store, chunk.as_ref())).await??;
     receive::append(cx, call, upload, None, stated).await
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use serde_json::Value;
+use shoal_api::Leases;
 use shoal_http::{Body, Handler};
 use shoal_metadata::Embedded;
 use shoal_oci::Digest;
@@ -39,7 +40,7 @@ pub(crate) struct Call<'a> {
 fn open(directory: &Path, storage: Options, options: RegistryOptions) -> (Registry, Store) {
     let (store, _) = Store::open(&directory.join("store"), storage).unwrap();
     let tags = LocalTags::new(Embedded::open(&directory.join("metadata")).unwrap());
-    (Registry::new(store.clone(), Arc::new(tags), RegistryMetrics::default(), options), store)
+    (Registry::new(store.clone(), Arc::new(tags), Leases::new(), RegistryMetrics::default(), options), store)
 }
 
 impl World {
