@@ -47,6 +47,24 @@ impl Leases {
         self.touched.touch(repository, digest);
     }
 
+    /// [`Leases::touch`], and whether the answer to the client may be looked up at once: `false` while the digest is claimed, when only
+    /// [`Leases::vouch`] knows how long to wait.
+    ///
+    /// The collector asks for touches inside its claim. So either it sees this one and keeps the digest, or this sees the claim.
+    #[must_use = "a look-up beside a claim may tell of what is about to go"]
+    pub fn try_vouch(&self, repository: &Repository, digest: &Digest) -> bool {
+        self.touch(repository, digest);
+        !self.held.is_claimed(digest)
+    }
+
+    /// To be called before a client is told that `digest` is in `repository`: what is looked up afterwards stays for one grace at
+    /// least. Waits while the digest is claimed.
+    pub async fn vouch(&self, repository: &Repository, digest: &Digest) {
+        if !self.try_vouch(repository, digest) {
+            drop(self.hold(digest).await);
+        }
+    }
+
     /// Whether `digest` was touched in `repository` since the rotation before the last one. Answers `true` for everything while more
     /// was touched than can be remembered, and before the first rotation.
     pub fn touched(&self, repository: &Repository, digest: &Digest) -> bool {

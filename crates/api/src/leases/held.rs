@@ -97,6 +97,10 @@ impl Held {
         Some(Claim { held: self.clone(), digest: *digest })
     }
 
+    pub(super) fn is_claimed(&self, digest: &Digest) -> bool {
+        self.0.table(digest).get(digest).is_some_and(|slot| slot.claimed)
+    }
+
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.0.tables.iter().all(|table| table.lock().unwrap().is_empty())
