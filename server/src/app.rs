@@ -145,6 +145,7 @@ impl Rooms {
         let options = RegistryOptions {
             upload_idle_max: config.uploads.expire_after.get(),
             delete_enabled: config.registry.delete,
+            sparse_allowed: config.registry.sparse,
             ..RegistryOptions::default()
         };
         let leases = Leases::new();

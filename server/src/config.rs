@@ -43,6 +43,8 @@ pub struct Registry {
     pub listen: SocketAddr,
     /// Whether clients may delete manifests, tags and blobs.
     pub delete: bool,
+    /// Whether a manifest may refer to blobs and manifests that are not here; for copies of images in part.
+    pub sparse: bool,
 }
 
 /// Blobs for agents.
@@ -140,7 +142,7 @@ impl Default for Config {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { listen: everywhere(15000), delete: true }
+        Self { listen: everywhere(15000), delete: true, sparse: false }
     }
 }
 
