@@ -5,7 +5,9 @@
 
 mod bench;
 mod build;
+mod conformance;
 mod demo;
+mod drill;
 mod images;
 mod interrupt;
 mod options;
@@ -34,6 +36,11 @@ enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Break things on purpose, and compare with what clients were told
+    #[command(subcommand)]
+    Drill(drill::Command),
+    /// Run the official conformance suite against a fresh server
+    Conformance(conformance::Arguments),
     /// Check the house rules that compilers do not check
     Tidy,
     /// Make images from nothing
@@ -48,6 +55,8 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(command) => bench::run(&command),
+        Command::Drill(command) => drill::run(&command),
+        Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Images(arguments) => images::run(&arguments),
         Command::Inside(errand) => bench::inside::run(&errand),
