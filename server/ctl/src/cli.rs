@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use shoal_oci::{Digest, Repository};
 
 use crate::ca::CaCommand;
+use crate::upkeep::ScrubCommand;
 
 /// Asks a Shoal cluster how it is and what it has.
 #[derive(Debug, Parser)]
@@ -58,6 +59,20 @@ pub(crate) enum Command {
         #[arg(short = 'n', long, default_value_t = 20)]
         count: usize,
     },
+    /// Removes what nobody needs: expired tags, unneeded links, content without a repository
+    Collect {
+        /// Says what would go and removes nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Shows what the last collection did instead of making one
+        #[arg(long, conflicts_with = "dry_run")]
+        last: bool,
+    },
+    /// Reads blobs again and verifies them
+    #[command(subcommand)]
+    Scrub(ScrubCommand),
+    /// Damaged blobs that were put away; fails when there are any
+    Quarantine,
     /// A private certificate authority in a directory; asks no server
     #[command(subcommand)]
     Ca(CaCommand),

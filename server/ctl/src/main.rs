@@ -13,6 +13,7 @@ mod status;
 mod swarms;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,9 @@ async fn run(cli: &Cli) -> anyhow::Result<Report> {
         Command::Tags(TagsCommand::List { repository }) => repositories::tags(&server, repository).await,
         Command::Blob(BlobCommand::Stat { digest }) => blob::stat(&server, digest).await,
         Command::Swarms { count } => swarms::report(&server, *count).await,
+        Command::Collect { dry_run, last } => upkeep::collect(&server, *dry_run, *last).await,
+        Command::Scrub(command) => upkeep::scrub(&server, command).await,
+        Command::Quarantine => upkeep::quarantine(&server).await,
         Command::Ca(command) => ca::run(command),
     }
 }

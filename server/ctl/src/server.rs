@@ -4,12 +4,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use http::Request;
 use serde::Deserialize;
+use serde_json::Value;
 use shoal_api::Base;
-use shoal_http::Client;
+use shoal_http::{Body, Client};
 
 /// How long one answer may take. Everything asked here is answered from memory or from a small database.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest answer in bytes that is read: a report names a hundred of each thing.
+const ANSWER_LEN_MAX: usize = 8 << 20;
 
 /// A server to ask.
 pub(crate) struct Server {
@@ -39,13 +44,32 @@ impl Server {
     /// The server's listeners.
     pub(crate) async fn addresses(&self) -> Result<Addresses> {
         let url = self.admin.url("/status");
-        let status: Status = self.http.get_json(&url, TIMEOUT).await.with_context(|| {
-            format!(
-                "cannot ask the server at {}; --server is the URL of its admin port (usually 15005)",
-                self.admin
-            )
-        })?;
+        let status: Status = self.http.get_json(&url, TIMEOUT).await.with_context(|| self.not_answered())?;
         Ok(status.addresses)
+    }
+
+    /// What the admin port says at `path`.
+    pub(crate) async fn get(&self, path: &str, timeout: Duration) -> Result<Value> {
+        let answer = self.http.get_json(&self.admin.url(path), timeout).await;
+        answer.with_context(|| self.not_answered())
+    }
+
+    /// Asks the admin port to do something, and what it says of it.
+    pub(crate) async fn post(&self, path: &str, timeout: Duration) -> Result<Value> {
+        let request = Request::post(self.admin.url(path)).body(Body::empty())?;
+        let answer = self
+            .http
+            .exchange(request, ANSWER_LEN_MAX, timeout)
+            .await
+            .with_context(|| self.not_answered())?;
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
+    fn not_answered(&self) -> String {
+        format!(
+            "cannot ask the server at {}; --server is the URL of its admin port (usually 15005)",
+            self.admin
+        )
     }
 
     /// The base URL of a listener: one that listens everywhere is reached where the admin port was.
