@@ -11,6 +11,7 @@ mod announcer;
 pub mod body;
 pub mod error;
 pub mod handler;
+mod mend;
 pub mod origin;
 
 pub use error::OriginError;

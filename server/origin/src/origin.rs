@@ -11,7 +11,7 @@ use shoal_telemetry::SwarmMetrics;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::announcer::Silent;
+use crate::announcer::Introductions;
 use crate::error::OriginError;
 
 /// Bodies sent at once over HTTP. Each holds at most two pieces (8 MiB), so together they hold half a gigabyte at worst; the
@@ -33,8 +33,9 @@ pub struct OriginOptions {
 /// The origin. Cheap to clone.
 #[derive(Clone)]
 pub struct Origin {
-    store: Store,
-    swarm: Swarm,
+    pub(crate) store: Store,
+    pub(crate) swarm: Swarm,
+    pub(crate) introductions: Introductions,
     turns: Arc<Semaphore>,
 }
 
@@ -42,8 +43,10 @@ impl Origin {
     /// Starts to serve every blob of `store`, now and later, on the swarm port `listener`.
     pub fn start(listener: TcpListener, options: OriginOptions, store: Store, metrics: SwarmMetrics) -> Self {
         let options = SwarmOptions::new(options.peer_id, Role::Owner, options.cluster_key);
-        let swarm = Swarm::start(listener, options, store.clone(), Arc::new(Silent), None, metrics);
-        Self { store, swarm, turns: Arc::new(Semaphore::new(BODIES_MAX)) }
+        let introductions = Introductions::default();
+        let announcer = Arc::new(introductions.clone());
+        let swarm = Swarm::start(listener, options, store.clone(), announcer, None, metrics);
+        Self { store, swarm, introductions, turns: Arc::new(Semaphore::new(BODIES_MAX)) }
     }
 
     /// Size of a blob in bytes; `None` when it is not here.

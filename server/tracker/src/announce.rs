@@ -1,6 +1,6 @@
 //! What one announce does and what it is answered.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use shoal_api::tracker::{
     ItemErrorCode, METAINFO_LEN_MAX,
 };
 use shoal_http::Shutdown;
-use shoal_swarm_types::{Metainfo, PeerId};
+use shoal_oci::Digest;
+use shoal_swarm_types::{Metainfo, PeerId, PeerInfo};
 use shoal_telemetry::TrackerMetrics;
 use shoal_telemetry::rooms::tracker::TrackerResult;
 use tokio::time::Instant;
@@ -225,6 +226,16 @@ impl Tracker {
     /// The agents that have announced lately.
     pub fn agents(&self) -> Vec<Seen> {
         self.fleet.agents()
+    }
+
+    /// Agents that have announced the whole of a blob lately: for an owner whose own copy is damaged. It stands beside the tracker, so
+    /// peers on this machine are of use to it.
+    pub fn holders(&self, digest: &Digest, now: Instant) -> Vec<PeerInfo> {
+        let nobody = (PeerId([0; 20]), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let mut rng = fastrand::Rng::new();
+        let mut peers = self.swarms.handout(digest, nobody, PEERS_MAX, now, &mut rng);
+        peers.retain(|peer| peer.complete);
+        peers
     }
 
     /// How much is remembered.
