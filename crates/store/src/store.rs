@@ -1,5 +1,6 @@
 //! The store itself: what all handles share, and the words that callers say. Each word is one call into the room that does it.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -243,6 +244,11 @@ impl Store {
     /// [`crate::Error::UploadNotFound`].
     pub fn upload_status(&self, id: &UploadId) -> Result<UploadStatus> {
         self.shared.upload_status(id)
+    }
+
+    /// The labels of all unfinished uploads: whom a collection has to wait for.
+    pub fn upload_labels(&self) -> HashSet<String> {
+        self.shared.uploads.labels()
     }
 
     /// Opens an upload to continue or end it. One handle at a time.

@@ -1,6 +1,6 @@
 //! Every unfinished upload: who holds it, how far it is, and the hash state that waits for its next request.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -131,6 +131,10 @@ impl Uploads {
     /// When an upload that has no files was created; `None` for one that has.
     fn created_without_files(&self, id: &UploadId) -> Option<SystemTime> {
         hold(&self.table).slots.get(id).filter(|slot| !slot.stored).map(|slot| slot.created)
+    }
+
+    pub(crate) fn labels(&self) -> HashSet<String> {
+        hold(&self.table).slots.values().map(|slot| slot.label.to_string()).collect()
     }
 
     #[cfg(test)]
