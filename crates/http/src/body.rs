@@ -16,7 +16,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
-pub(crate) use file::FilePart;
+use file::FilePart;
 
 /// A body.
 #[derive(Debug)]
@@ -163,6 +163,14 @@ impl Body {
     /// The size in bytes when it is known beforehand.
     pub fn size(&self) -> Option<u64> {
         HttpBody::size_hint(self).exact()
+    }
+
+    /// The file, offset and length of a body that is an untouched part of a file of at least `len_min` bytes. The body is empty then.
+    pub(crate) fn take_file(&mut self, len_min: u64) -> Option<(Arc<File>, u64, usize)> {
+        let Kind::File(part) = &self.0 else { return None };
+        let found = part.untouched(len_min)?;
+        self.0 = Kind::Full(None);
+        Some(found)
     }
 
     /// A second body of the same bytes, when they are all at hand.

@@ -4,13 +4,15 @@
 //! are safe to repeat are repeated a few times when the connection ends before an answer starts. All other decisions to try again
 //! belong to the caller, who knows the alternatives; [`ClientError::is_retryable`] tells whether it makes sense.
 
+mod connector;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode};
-use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
+use hyper_util::client::legacy::connect::HttpInfo;
 use hyper_util::client::legacy::{Client as HyperClient, Error as HyperError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
@@ -18,11 +20,12 @@ use serde::de::DeserializeOwned;
 
 use crate::json::JSON;
 use crate::{Body, BodyError, ClientTls, Request, Response};
+use connector::Connector;
 
 /// How the client connects and keeps connections.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// For one TCP connection to come about.
+    /// For one TCP connection to come about, and again for the TLS handshake on it.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept.
     pub pool_idle_timeout: Duration,
@@ -64,7 +67,7 @@ const ERROR_BODY_LEN_MAX: usize = 64 * 1024;
 /// An HTTP client. Clones share the pool.
 #[derive(Clone, Debug)]
 pub struct Client {
-    inner: HyperClient<HttpConnector, Body>,
+    inner: HyperClient<Connector, Body>,
 }
 
 /// Why there is no good answer.
@@ -156,9 +159,7 @@ fn excerpt(body: &Bytes) -> String {
 impl Client {
     /// A client with an empty pool. Needs a tokio runtime when used.
     pub fn new(options: &ClientOptions) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(options.connect_timeout));
-        connector.set_nodelay(true);
+        let connector = Connector::new(options.connect_timeout, options.tls.clone());
         let inner = HyperClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(options.pool_idle_timeout)

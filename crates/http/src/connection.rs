@@ -1,277 +1,282 @@
-//! One client connection: hyper drives the protocol, this file decides how long it may take.
+//! One client connection: TLS and hyper drive the protocols, this room decides how long everything may take.
 //!
-//! hyper has a single timer for "a header that does not arrive" and "no next request", which want very different limits. So the
-//! socket is wrapped, and the connection is always in one [`Phase`]; each phase has its own limit.
+//! Around hyper, from the outside in: [`guard`](watch::Watch::guard) cuts what takes too long, [`stream`] sits between hyper and the
+//! connection, [`wire`] between the connection and the socket, [`answer`] between the handlers and hyper. All report to one
+//! [`Watch`].
+
+mod answer;
+mod refusal;
+mod region;
+mod stream;
+mod streams;
+mod watch;
+mod wire;
 
 use std::convert::Infallible;
-use std::io;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
-use crate::{Body, BodyError, Handler, Limits, Shutdown};
+use crate::{Body, Connection, Handler, Limits, PeerCertificate, Shutdown, Tls};
+use answer::{Answer, Carriage};
+use stream::Stream;
+use streams::Streams;
+use watch::Busy;
+pub(crate) use watch::{Phase, Watch};
+use wire::Wire;
 
 /// A connection that was just taken.
 pub(crate) struct Accepted {
-    pub(crate) stream: TcpStream,
+    pub(crate) socket: TcpStream,
     pub(crate) peer: SocketAddr,
+    pub(crate) tls: Option<Tls>,
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) watch: Arc<Watch>,
 }
+
+/// How long an idle connection may take to end after it was asked to. An HTTP/2 client has one round trip for requests that it sent
+/// before it heard of it.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Requests that an HTTP/2 client may have open at once, as in nginx; clients that want more open another connection. containerd
+/// and docker stay below ten.
+const STREAMS_MAX: u32 = 128;
+
+/// How much of one upload may be under way: 80 Gbit/s at 0.1 ms, 160 Mbit/s at 50 ms.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// How much of all uploads of one connection may be under way, and so held in memory when their handlers pause.
+const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// The largest frame that we take. Large frames cost fewer headers, and each must arrive whole before any of it counts.
+const FRAME_LEN_MAX: u32 = 64 * 1024;
+
+/// How many streams that we reset because of the client's errors are remembered; one more ends the connection. Honest clients
+/// cause none.
+const LOCAL_RESETS_MAX: usize = 64;
+
+/// How many streams may be opened and cancelled before we even look at them (CVE-2023-44487); one more ends the connection.
+const PENDING_RESETS_MAX: usize = 20;
+
+/// How often the client of a silent HTTP/2 connection is asked whether it is still there: a host that lost its power keeps no
+/// request alive for ever.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves requests until the client, a limit or the shutdown ends the connection.
 pub(crate) async fn serve(accepted: Accepted) {
-    let Accepted { stream, peer, handler, limits, shutdown } = accepted;
-    if let Err(error) = stream.set_nodelay(true) {
+    let Accepted { socket, peer, tls, handler, limits, shutdown, watch } = accepted;
+    if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, %peer, "TCP_NODELAY refused");
     }
-    let watch = Arc::new(Watch::default());
-    let io = TokioIo::new(WatchedStream { stream, watch: Arc::clone(&watch) });
-    let service = service_fn(|request: http::Request<Incoming>| {
-        let busy = Busy::new(Arc::clone(&watch));
-        let handler = Arc::clone(&handler);
-        async move {
-            let response = handler.handle(request.map(Body::from), peer).await;
-            Ok::<_, Infallible>(response.map(|body| BusyBody { body, busy, cut: None }))
-        }
-    });
-    let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).max_header_size(limits.header_len_max).max_buf_size(limits.buffer_max);
-    let mut protocol = std::pin::pin!(builder.serve_connection(io, service));
-    let mut draining = false;
-    loop {
-        let (phase, progress) = watch.now();
-        tokio::select! {
-            ended = protocol.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%peer, error = %Chain(&error), "connection ended");
-                }
-                return;
-            }
-            () = watch.changed.notified() => {}
-            () = tokio::time::sleep(phase.limit(&limits)) => {
-                if !phase.forgives(progress, watch.now().1) {
-                    tracing::debug!(%peer, ?phase, "connection took too long");
-                    return;
-                }
-            }
-            () = shutdown.wait(), if !draining => {
-                draining = true;
-                protocol.as_mut().graceful_shutdown();
+    let guarded = Arc::clone(&watch);
+    let conversation = Conversation { peer, handler, limits: Arc::clone(&limits), shutdown, watch };
+    tokio::select! {
+        ended = conversation.hold(socket, tls) => {
+            if let Err(error) = ended {
+                tracing::debug!(%peer, error = %Chain(&*error), "connection ended");
             }
         }
+        cut = guarded.guard(&limits) => tracing::debug!(%peer, ?cut, "connection took too long"),
     }
 }
 
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// For the first byte of a request.
-    Idle,
-    /// For the rest of a request's header.
-    Header,
-    /// For the handler, for the request's body, or for the client to take the answer.
-    Busy,
-}
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-impl Phase {
-    fn limit(self, limits: &Limits) -> Duration {
-        match self {
-            Self::Idle => limits.idle_timeout,
-            Self::Header => limits.header_timeout,
-            Self::Busy => limits.stall_timeout,
-        }
-    }
-
-    /// Whether the connection may go on after its limit, given the bytes moved before and after. Bytes are no excuse for a header:
-    /// one byte every nine seconds is the attack. A busy connection only stalls when the client does not take what we write.
-    fn forgives(self, before: Progress, after: Progress) -> bool {
-        match self {
-            Self::Header => false,
-            Self::Idle => before.moved != after.moved,
-            Self::Busy => before.moved != after.moved || !after.write_blocked,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Progress {
-    moved: u64,
-    write_blocked: bool,
-}
-
-/// What the wrapped socket and the service tell the timer.
-#[derive(Debug, Default)]
-struct Watch {
-    phase: AtomicU8,
-    /// Bytes in both directions.
-    moved: AtomicU64,
-    /// 1 while the kernel takes no more bytes for the client.
-    write_blocked: AtomicU8,
-    changed: Notify,
-}
-
-impl Watch {
-    const PHASES: [Phase; 3] = [Phase::Idle, Phase::Header, Phase::Busy];
-
-    fn phase(&self) -> Phase {
-        Self::PHASES[usize::from(self.phase.load(Ordering::Relaxed))]
-    }
-
-    fn now(&self) -> (Phase, Progress) {
-        let moved = self.moved.load(Ordering::Relaxed);
-        let write_blocked = self.write_blocked.load(Ordering::Relaxed) == 1;
-        (self.phase(), Progress { moved, write_blocked })
-    }
-
-    /// All callers run on the connection's own task, so there is no race between load and store.
-    fn enter(&self, phase: Phase) {
-        if self.phase() != phase {
-            self.phase.store(phase as u8, Ordering::Relaxed);
-            self.changed.notify_one();
-        }
-    }
-
-    fn received(&self, len: usize) {
-        self.moved.fetch_add(len as u64, Ordering::Relaxed);
-        if len > 0 && self.phase() == Phase::Idle {
-            self.enter(Phase::Header);
-        }
-    }
-
-    fn written(&self, outcome: &Poll<io::Result<usize>>) {
-        self.write_blocked.store(u8::from(outcome.is_pending()), Ordering::Relaxed);
-        if let Poll::Ready(Ok(len)) = outcome {
-            self.moved.fetch_add(*len as u64, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Keeps the connection in [`Phase::Busy`] from the header of a request to the last byte of its answer.
-struct Busy(Arc<Watch>);
-
-impl Busy {
-    fn new(watch: Arc<Watch>) -> Self {
-        watch.enter(Phase::Busy);
-        Self(watch)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.enter(Phase::Idle);
-    }
-}
-
-/// An answer's body that marks the end of the busy phase when hyper drops it.
-///
-/// hyper throws away what it has not written yet when a body fails. So a failure is held back until the bytes before it are with the
-/// kernel: the client gets all that was sent, and a resumed transfer starts there.
-struct BusyBody {
-    body: Body,
-    busy: Busy,
-    /// The failure that is held back.
-    cut: Option<BodyError>,
-}
-
-impl HttpBody for BusyBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.cut.is_some() {
-            // A blocked socket wakes the connection when it can go on, which polls the body again.
-            let blocked = self.busy.0.now().1.write_blocked;
-            return if blocked { Poll::Pending } else { Poll::Ready(self.cut.take().map(Err)) };
-        }
-        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(Err(error)) => {
-                self.cut = Some(error);
-                // hyper flushes when a body pauses.
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            frame => Poll::Ready(frame),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.cut.is_none() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// The socket, watched.
-struct WatchedStream {
-    stream: TcpStream,
+struct Conversation {
+    peer: SocketAddr,
+    handler: Arc<dyn Handler>,
+    limits: Arc<Limits>,
+    shutdown: Shutdown,
     watch: Arc<Watch>,
 }
 
-impl AsyncRead for WatchedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let outcome = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        self.watch.received(buffer.filled().len() - before);
-        Poll::Ready(outcome)
+impl Conversation {
+    async fn hold(self, socket: TcpStream, tls: Option<Tls>) -> Ended {
+        let wire = Wire::new(socket, Arc::clone(&self.watch));
+        let Some(tls) = tls else {
+            let stream = Stream::new(wire, Arc::clone(&self.watch));
+            return self.plain(stream).await;
+        };
+        self.watch.handshake(true);
+        let stream = tokio::select! {
+            stream = tls.acceptor().accept(wire) => stream?,
+            () = self.end() => return Ok(()),
+        };
+        self.watch.handshake(false);
+        let (_, session) = stream.get_ref();
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let certificate = session.peer_certificates().and_then(|chain| chain.first());
+        let certificate = certificate.and_then(PeerCertificate::read).map(Arc::new);
+        let connection = Connection { secure: true, certificate };
+        let stream = Stream::new(stream, Arc::clone(&self.watch));
+        if http2 { self.http2(stream, connection).await } else { self.http1(stream, connection).await }
+    }
+
+    async fn plain(self, mut stream: Stream<Wire>) -> Ended {
+        let http2 = tokio::select! {
+            http2 = stream.speaks_http2() => http2?,
+            () = self.end() => {
+                if stream.is_untouched() {
+                    return Ok(());
+                }
+                // The end is noticed again, where a request that has begun may finish.
+                self.watch.dismiss();
+                false
+            }
+        };
+        let connection = Connection::default();
+        if http2 { self.http2(stream, connection).await } else { self.http1(stream, connection).await }
+    }
+
+    async fn http1<S: Io>(self, stream: Stream<S>, connection: Connection) -> Ended {
+        let carriage = if connection.secure { Carriage::Encrypted } else { Carriage::Plain };
+        let service = self.service(connection, move || carriage.clone());
+        let mut builder = http1::Builder::new();
+        builder
+            .header_read_timeout(None)
+            .max_header_size(self.limits.header_len_max)
+            .max_buf_size(self.limits.buffer_max);
+        self.drive(builder.serve_connection(TokioIo::new(stream), service)).await
+    }
+
+    async fn http2<S: Io>(self, stream: Stream<S>, connection: Connection) -> Ended {
+        self.watch.multiplex();
+        let streams = Streams::new(self.limits.stall_timeout);
+        let _owned = Owned(streams.clone());
+        let watches = streams.clone();
+        let service = self.service(connection, move || Carriage::Stream(watches.watch_next()));
+        let mut builder = http2::Builder::new(streams.clone());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(u32::try_from(self.limits.header_len_max).unwrap_or(u32::MAX))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME_LEN_MAX)
+            .max_send_buf_size(self.limits.buffer_max)
+            .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+            .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+            .keep_alive_interval(PING_INTERVAL)
+            // A client that does not read does not answer a ping either, and may pause as long as over HTTP/1.1.
+            .keep_alive_timeout(self.limits.stall_timeout);
+        let protocol = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            ended = self.drive(protocol) => ended,
+            () = streams.flooded() => Err("the client cancels most of its requests".into()),
+        }
+    }
+
+    fn service(
+        &self,
+        connection: Connection,
+        carriage: impl Fn() -> Carriage,
+    ) -> impl HttpService<
+        Incoming,
+        ResBody = Answer,
+        Error = Infallible,
+        Future = impl Future<Output = Result<http::Response<Answer>, Infallible>> + Send + 'static,
+    > {
+        let (watch, handler, peer) = (Arc::clone(&self.watch), Arc::clone(&self.handler), self.peer);
+        service_fn(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(connection.clone());
+            let busy = Busy::request(Arc::clone(&watch));
+            let carriage = carriage();
+            let handler = Arc::clone(&handler);
+            async move {
+                let response = handler.handle(request.map(Body::from), peer).await;
+                match &carriage {
+                    Carriage::Stream(stream) => stream.answered(),
+                    Carriage::Plain | Carriage::Encrypted => busy.watch().set_answer_due(true),
+                }
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, busy, carriage)))
+            }
+        })
+    }
+
+    /// Drives a protocol to its end. When the connection is to end before, no new request begins, and those in service finish.
+    async fn drive(&self, protocol: impl Protocol) -> Ended {
+        let mut protocol = std::pin::pin!(protocol);
+        tokio::select! {
+            ended = protocol.as_mut() => return Ok(ended?),
+            () = self.end() => protocol.as_mut().finish(),
+        }
+        let mut patience = std::pin::pin!(tokio::time::sleep(LEAVE_PATIENCE));
+        loop {
+            tokio::select! {
+                ended = protocol.as_mut() => return Ok(ended?),
+                () = patience.as_mut() => {
+                    if self.watch.phase() == Phase::Idle {
+                        return Ok(());
+                    }
+                    patience.as_mut().reset(tokio::time::Instant::now() + LEAVE_PATIENCE);
+                }
+            }
+        }
+    }
+
+    /// Returns when the connection is to end: the program stops, or somebody else needs its place.
+    async fn end(&self) {
+        tokio::select! {
+            () = self.shutdown.wait() => {}
+            () = self.watch.dismissed() => {}
+        }
     }
 }
 
-impl AsyncWrite for WatchedStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watch.written(&outcome);
-        outcome
-    }
+/// What hyper runs over.
+trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.watch.written(&outcome);
-        outcome
-    }
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for S {}
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+/// A connection of hyper's.
+trait Protocol: Future<Output = hyper::Result<()>> {
+    /// Begins no new requests, finishes those in service, then ends.
+    fn finish(self: Pin<&mut Self>);
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+impl<S, T> Protocol for http1::Connection<TokioIo<Stream<S>>, T>
+where
+    S: Io,
+    T: HttpService<Incoming, ResBody = Answer, Error = Infallible>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
     }
+}
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+impl<S, T> Protocol for http2::Connection<TokioIo<Stream<S>>, T, Streams>
+where
+    S: Io,
+    T: HttpService<Incoming, ResBody = Answer, Error = Infallible>,
+    T::Future: Send + 'static,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Ends the requests of an HTTP/2 connection with it.
+struct Owned(Streams);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
 /// An error with its causes, for one log line.
-struct Chain<'a>(&'a dyn std::error::Error);
+struct Chain<'a>(&'a (dyn std::error::Error + 'static));
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

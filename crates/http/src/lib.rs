@@ -1,14 +1,16 @@
-//! HTTP/1.1 both ways over hyper: listeners that survive bad clients, and a client that survives bad servers.
+//! HTTP both ways over hyper: listeners that survive bad clients, and a client that survives bad servers.
 //!
 //! Goals: one accept loop with limits, timeouts and drain for every listener of the house; bodies that can be *cut*, so that a
-//! client never mistakes half a blob for a whole one; a pooled client whose every wait has an end. Non-goals: routing (each room
-//! matches its own paths), content encoding (it would break digests, ranges and lengths), HTTP/2.
+//! client never mistakes half a blob for a whole one; a pooled client whose every wait has an end. Listeners speak HTTP/1.1 and
+//! HTTP/2, plain or over TLS; the client speaks HTTP/1.1, which carries blobs with less work. Non-goals: routing (each room matches
+//! its own paths), content encoding (it would break digests, ranges and lengths).
 //! Rooms see the types of the `http` crate with our [`Body`]; hyper itself does not leave this crate.
 
 pub mod body;
 pub mod client;
 mod connection;
 pub mod json;
+mod open_connections;
 pub mod open_files;
 pub mod probes;
 pub mod query;

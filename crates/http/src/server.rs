@@ -8,28 +8,31 @@ use std::time::Duration;
 use shoal_telemetry::HttpMetrics;
 use shoal_telemetry::rooms::http::ListenerMetrics;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::connection::{self, Accepted};
+use crate::open_connections::OpenConnections;
 use crate::{Handler, Shutdown, Tls};
 
 /// What a listener allows its clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections; more wait in the kernel's backlog.
+    /// Open connections. When there are more, those without a request in service are closed, longest waiting first; when all are in
+    /// service, more wait in the kernel's backlog.
     pub connections_max: usize,
-    /// From the first byte of a request to the end of its header.
+    /// From the first byte of a request to the end of its header, and for a TLS handshake.
     pub header_timeout: Duration,
     /// Size of a request's header in bytes; more is answered with 431.
     pub header_len_max: usize,
-    /// How long a connection may stay open without a request.
+    /// How long a connection may stay open without a request. Over HTTP/2 this includes the header of the next request.
     pub idle_timeout: Duration,
-    /// How long a client may leave our answer unread before the connection is cut.
+    /// How long a client may leave our answer unread before the connection is cut; over HTTP/2 the stream is reset, after at most
+    /// twice as long.
     pub stall_timeout: Duration,
     /// How long requests under way may take after shutdown.
     pub drain_timeout: Duration,
-    /// Bytes that one connection holds in memory in each direction, besides the chunk in hand. At least 8 KiB.
+    /// Bytes that one connection holds in memory in each direction, besides the chunk in hand. At least 8 KiB. An HTTP/2 client may
+    /// send 2 MiB ahead of the handlers.
     pub buffer_max: usize,
 }
 
@@ -132,24 +135,25 @@ impl Listener {
     /// rest, and returns.
     pub async fn serve(self, handler: Arc<dyn Handler>, limits: Limits, shutdown: Shutdown) {
         let Self { inner, local_addr, metrics, tls } = self;
-        let slots = Arc::new(Semaphore::new(limits.connections_max));
+        let open = OpenConnections::new(limits.connections_max, metrics.clone());
         let drain_timeout = limits.drain_timeout;
         let limits = Arc::new(limits);
         let mut tasks = JoinSet::new();
-        while let Some((stream, peer)) = next(&inner, &slots, &shutdown, &metrics).await {
+        while let Some((socket, peer)) = next(&inner, &shutdown, &metrics).await {
+            let Some(place) = open.enter(&shutdown).await else { break };
             while tasks.try_join_next().is_some() {}
-            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
             let accepted = Accepted {
-                stream,
+                socket,
                 peer,
+                tls: tls.clone(),
                 handler: Arc::clone(&handler),
                 limits: Arc::clone(&limits),
                 shutdown: shutdown.clone(),
+                watch: place.watch(),
             };
-            let open = OpenConnection::new(&metrics);
             tasks.spawn(async move {
                 connection::serve(accepted).await;
-                drop((slot, open));
+                drop(place);
             });
         }
         drop(inner);
@@ -163,10 +167,9 @@ impl Listener {
     }
 }
 
-/// The next connection when there is a slot for it; `None` on shutdown.
+/// The next connection; `None` on shutdown.
 async fn next(
     listener: &TcpListener,
-    slots: &Semaphore,
     shutdown: &Shutdown,
     metrics: &ListenerMetrics,
 ) -> Option<(TcpStream, SocketAddr)> {
@@ -174,8 +177,7 @@ async fn next(
     loop {
         let accepted = tokio::select! {
             () = shutdown.wait() => return None,
-            // The caller takes a slot for the connection; nobody else does in between.
-            accepted = async { drop(slots.acquire().await); listener.accept().await } => accepted,
+            accepted = listener.accept() => accepted,
         };
         let error = match accepted {
             Ok(accepted) => return Some(accepted),
@@ -199,20 +201,4 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
     )
-}
-
-/// Counts a connection while it lives.
-struct OpenConnection(ListenerMetrics);
-
-impl OpenConnection {
-    fn new(metrics: &ListenerMetrics) -> Self {
-        metrics.connections.inc();
-        Self(metrics.clone())
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.connections.dec();
-    }
 }

@@ -17,16 +17,24 @@ const BLOCK_LEN: u64 = 256 * 1024;
 
 /// What is left of the part.
 #[derive(Debug)]
-pub(crate) struct FilePart {
-    pub(crate) file: Arc<File>,
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
+pub(super) struct FilePart {
+    pub(super) file: Arc<File>,
+    pub(super) offset: u64,
+    pub(super) len: u64,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
 impl FilePart {
-    pub(crate) fn new(file: Arc<File>, offset: u64, len: u64) -> Self {
+    pub(super) fn new(file: Arc<File>, offset: u64, len: u64) -> Self {
         Self { file, offset, len, reading: None }
+    }
+
+    /// File, offset and length, when there are at least `len_min` bytes and none was read.
+    pub(super) fn untouched(&self, len_min: u64) -> Option<(Arc<File>, u64, usize)> {
+        if self.len < len_min || self.len == 0 || self.reading.is_some() {
+            return None;
+        }
+        Some((Arc::clone(&self.file), self.offset, usize::try_from(self.len).ok()?))
     }
 
     /// The next block; `None` when all was read.

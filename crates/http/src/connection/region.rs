@@ -1,0 +1,87 @@
+//! A part of a file inside hyper's write queue, without its bytes.
+//!
+//! hyper queues the parts of a body and hands slices of them to the socket. A [`Region`] shows it slices of a placeholder, and the
+//! socket, which knows the placeholder by its address, sends as many bytes of the file instead (`sendfile`). The bytes of the
+//! placeholder are never looked at. This works because hyper's HTTP/1 connection queues bodies and never copies them when the socket
+//! takes vectored writes (`WriteStrategy::Queue` in its `proto/h1/io.rs`); the price is to depend on that, so tests compare what
+//! arrives byte for byte, and an unexpected copy would show there as zeros.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use bytes::Buf;
+
+/// The most that one call sends. Larger ones save nothing, and keep others on the same thread waiting.
+pub(super) const SEND_LEN_MAX: usize = 512 * 1024;
+
+/// What hyper sees. Allocated zeroed, so no memory is behind these pages as nobody reads them.
+static PLACEHOLDER: LazyLock<Box<[u8]>> = LazyLock::new(|| vec![0; SEND_LEN_MAX].into_boxed_slice());
+
+/// Whether a slice is one that a [`Region`] shows.
+pub(super) fn is_placeholder(slice: &[u8]) -> bool {
+    PLACEHOLDER.as_ptr_range().contains(&slice.as_ptr())
+}
+
+/// Where the bytes of a region are.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) file: Arc<File>,
+    position: AtomicU64,
+    done: AtomicBool,
+}
+
+impl Source {
+    /// The first byte that was not sent.
+    pub(super) fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// Whether hyper needs no more of it.
+    pub(super) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+/// A part of a file in hyper's queue. hyper's own count of what was written moves it on.
+#[derive(Debug)]
+pub(super) struct Region {
+    source: Arc<Source>,
+    left: usize,
+}
+
+impl Region {
+    pub(super) fn new(file: Arc<File>, offset: u64, len: usize) -> Self {
+        let position = AtomicU64::new(offset);
+        Self { source: Arc::new(Source { file, position, done: AtomicBool::new(false) }), left: len }
+    }
+
+    pub(super) fn source(&self) -> Arc<Source> {
+        Arc::clone(&self.source)
+    }
+}
+
+impl Buf for Region {
+    fn remaining(&self) -> usize {
+        self.left
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &PLACEHOLDER[..self.left.min(SEND_LEN_MAX)]
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.left -= count;
+        self.source.position.fetch_add(count as u64, Ordering::Relaxed);
+        if self.left == 0 {
+            self.source.done.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // Dropped before its end when the answer announced fewer bytes.
+        self.source.done.store(true, Ordering::Relaxed);
+    }
+}
