@@ -84,7 +84,7 @@ mod tests {
         assert!(!watch.changed());
         fs::write(&path, "two, whole").unwrap();
         // It may have the same size, but it was written later.
-        std::fs::File::open(&path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        File::open(&path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         assert!(!watch.changed());
         assert!(watch.changed());
         assert!(!watch.changed());

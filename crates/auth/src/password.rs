@@ -164,7 +164,7 @@ mod tests {
             (&good.replacen("$04$", "$xx$", 1), "not a bcrypt"),
             ("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ", "cut off"),
             (
-                "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHQ$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
                 "occupy",
             ),
         ] {
