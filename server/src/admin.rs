@@ -1,4 +1,6 @@
-//! The operator's port 15005: `GET /status` in JSON, beside the probes and metrics that every listener has.
+//! The operator's port 15005: `GET /status` in JSON and the words of upkeep, beside the probes and metrics that every listener has.
+
+pub(crate) mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use shoal_swarm::BlobPhase;
 use shoal_telemetry::Health;
 use shoal_tracker::Tracker;
 
+use self::upkeep::UpkeepAdmin;
 use crate::addresses::Addresses;
 
 /// Answers `GET /status`.
@@ -24,6 +27,7 @@ pub(crate) struct AdminHandler {
     pub(crate) store: Store,
     pub(crate) origin: Origin,
     pub(crate) tracker: Arc<Tracker>,
+    pub(crate) upkeep: UpkeepAdmin,
 }
 
 /// The state of the server at one moment.
@@ -95,6 +99,9 @@ impl AdminHandler {
 #[async_trait]
 impl Handler for AdminHandler {
     async fn handle(&self, request: Request, _peer: SocketAddr) -> Response {
+        if let Some(answer) = self.upkeep.answer(&request).await {
+            return answer;
+        }
         match (request.uri().path(), request.method()) {
             ("/status", &Method::GET | &Method::HEAD) => json::response(StatusCode::OK, &self.status().await),
             ("/status", _) => {
@@ -102,7 +109,7 @@ impl Handler for AdminHandler {
                 answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
                 answer
             }
-            _ => json::error(StatusCode::NOT_FOUND, "known here: /status /livez /readyz /health /metrics"),
+            _ => json::error(StatusCode::NOT_FOUND, "known here: /status /collect /scrub /quarantine /livez /readyz /health /metrics"),
         }
     }
 }

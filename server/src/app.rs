@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use shoal_api::Leases;
+use shoal_api::audit::NoAudit;
+use shoal_api::events::NoEvents;
 use shoal_api::tags::Tags;
 use shoal_http::{Handler, Limits, Listener, ProbeHandler, Shutdown};
 use shoal_metadata::Embedded;
@@ -18,7 +20,7 @@ use shoal_store::{Durability, Options, Store};
 use shoal_swarm_types::PeerId;
 use shoal_tags::{LocalTags, TagsHandler};
 use shoal_telemetry::{
-    Health, HttpMetrics, Metrics, RegistryMetrics, StoreMetrics, SwarmMetrics, TrackerMetrics,
+    CollectMetrics, Health, HttpMetrics, Metrics, RegistryMetrics, StoreMetrics, SwarmMetrics, TrackerMetrics,
 };
 use shoal_tracker::{Tracker, TrackerHandler, TrackerOptions};
 use tokio::net::TcpListener;
@@ -26,9 +28,11 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::addresses::{Addresses, Listeners};
 use crate::admin::AdminHandler;
+use crate::admin::upkeep::UpkeepAdmin;
 use crate::config::Config;
 use crate::owner_source::OwnerSource;
-use crate::{advertise, housekeeping};
+use crate::upkeep::Upkeep;
+use crate::{advertise, housekeeping, upkeep};
 
 /// The health check that stands for the disk: passed once the store and the metadata have been recovered.
 const DISK_CHECK: &str = "disk";
@@ -53,6 +57,7 @@ struct Rooms {
     origin: Origin,
     tracker: Arc<Tracker>,
     registry: Registry,
+    upkeep: Upkeep,
 }
 
 impl App {
@@ -77,6 +82,11 @@ impl App {
             store: rooms.store.clone(),
             origin: rooms.origin.clone(),
             tracker: Arc::clone(&rooms.tracker),
+            upkeep: UpkeepAdmin {
+                collector: rooms.upkeep.collector.clone(),
+                scrubber: rooms.upkeep.scrubber.clone(),
+                store: rooms.store.clone(),
+            },
         };
         let (faces, admin_shutdown) = (Shutdown::new(), Shutdown::new());
         let mut face_tasks = rooms.housekeeping(&metrics, &health, &faces);
@@ -130,7 +140,8 @@ impl Rooms {
         metrics: &Metrics,
     ) -> Result<Self> {
         let store = open_store(config).await?;
-        let tags: Arc<dyn Tags> = Arc::new(LocalTags::new(open_metadata(config).await?));
+        let metadata = open_metadata(config).await?;
+        let tags: Arc<dyn Tags> = Arc::new(LocalTags::new(metadata.clone()));
         let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
         let secret = config.cluster_key.as_ref().map_or("", |key| key.reveal());
         let options = OriginOptions { peer_id, cluster_key: shoal_api::cluster_key(secret) };
@@ -149,9 +160,21 @@ impl Rooms {
             ..RegistryOptions::default()
         };
         let leases = Leases::new();
+        let tracker = Arc::new(tracker);
+        let upkeep = Upkeep::new(config, upkeep::Rooms {
+            records: Arc::new(metadata),
+            store: store.clone(),
+            leases: leases.clone(),
+            immutable: Box::new(|_, _| false),
+            events: Arc::new(NoEvents),
+            audit: Arc::new(NoAudit),
+            origin: origin.clone(),
+            tracker: Arc::clone(&tracker),
+            metrics: CollectMetrics::register(metrics),
+        });
         let registry =
             Registry::new(store.clone(), Arc::clone(&tags), leases, RegistryMetrics::register(metrics), options);
-        Ok(Self { store, tags, origin, tracker: Arc::new(tracker), registry })
+        Ok(Self { store, tags, origin, tracker, registry, upkeep })
     }
 
     fn housekeeping(&self, metrics: &Metrics, health: &Health, shutdown: &Shutdown) -> JoinSet<()> {
@@ -163,6 +186,7 @@ impl Rooms {
             shutdown.clone(),
         ));
         tasks.spawn(housekeeping::sweeps(self.registry.clone(), shutdown.clone()));
+        self.upkeep.spawn(&mut tasks, shutdown);
         let (tracker, shutdown) = (Arc::clone(&self.tracker), shutdown.clone());
         tasks.spawn(async move { tracker.run(shutdown).await });
         tasks

@@ -1,11 +1,15 @@
 //! What the server can be told. Few knobs: each has a default that suits one server on its usual ports.
 
+pub mod upkeep;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shoal_config::{ByteSize, ConfigError, Duration, Secret};
 use shoal_telemetry::LogFormat;
+
+use self::upkeep::{Collect, Retention, Scrub};
 
 /// The whole configuration of the server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +33,12 @@ pub struct Config {
     pub store: StoreRoom,
     /// Unfinished pushes.
     pub uploads: Uploads,
+    /// Garbage collection.
+    pub collect: Collect,
+    /// Which tags stay.
+    pub retention: Vec<Retention>,
+    /// Looking for damage.
+    pub scrub: Scrub,
     /// Shared by the members of one cluster; peers with another key are turned away. Unset: no key.
     pub cluster_key: Option<Secret>,
     /// Log lines.
@@ -134,6 +144,9 @@ impl Default for Config {
             advertise: Advertise::default(),
             store: StoreRoom::default(),
             uploads: Uploads::default(),
+            collect: Collect::default(),
+            retention: Vec::new(),
+            scrub: Scrub::default(),
             cluster_key: None,
             log: Log::default(),
         }
@@ -239,6 +252,11 @@ impl Config {
         }
         if let Err(error) = shoal_telemetry::logging::check_filter(&self.log.filter) {
             add("log.filter", error.to_string(), "write a level such as info");
+        }
+        self.collect.problems(&mut |error| problems.push(error));
+        self.scrub.problems(&mut |error| problems.push(error));
+        for (number, rule) in self.retention.iter().enumerate() {
+            rule.problems(number, &mut |error| problems.push(error));
         }
         problems
     }

@@ -13,6 +13,7 @@ pub mod housekeeping;
 pub mod output;
 pub mod owner_source;
 pub mod ready;
+mod upkeep;
 
 pub use addresses::Addresses;
 pub use app::App;

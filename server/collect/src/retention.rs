@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use shoal_oci::{Digest, Repository, RepositoryPattern, Tag, TagPattern};
+use shoal_oci::{Repository, RepositoryPattern, Tag, TagPattern};
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,11 +27,9 @@ pub struct Rule {
 
 /// A tag as the rules see it. Ages are zero for what claims to come from the future.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TagAge {
+pub struct TagAge<'a> {
     /// Its name.
-    pub tag: Tag,
-    /// What it names.
-    pub digest: Digest,
+    pub tag: &'a Tag,
     /// Since it was pushed or moved.
     pub pushed: Duration,
     /// Since it was last pulled.
@@ -39,12 +37,10 @@ pub struct TagAge {
 }
 
 /// A tag that goes, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expired {
-    /// The tag.
-    pub tag: Tag,
-    /// What it named when the decision was made; a tag that was moved since stays.
-    pub digest: Digest,
+    /// Its place in the list that was judged.
+    pub at: usize,
     /// The number of the rule, from zero.
     pub rule: usize,
 }
@@ -63,7 +59,7 @@ impl Rule {
         self.keep_last.is_some() || self.keep_pushed_within.is_some() || self.keep_pulled_within.is_some()
     }
 
-    fn keeps(&self, rank: usize, tag: &TagAge) -> bool {
+    fn keeps(&self, rank: usize, tag: &TagAge<'_>) -> bool {
         self.keep_last.is_some_and(|count| rank < count)
             || self.keep_pushed_within.is_some_and(|within| tag.pushed <= within)
             || self.keep_pulled_within.is_some_and(|within| tag.pulled.unwrap_or(tag.pushed).min(tag.pushed) <= within)
@@ -71,11 +67,11 @@ impl Rule {
 }
 
 /// The tags of `repository` that the rules do not keep, in the order of `tags`.
-pub fn expired(rules: &[Rule], repository: &Repository, tags: &[TagAge]) -> Vec<Expired> {
-    let judged = |tag: &TagAge| {
+pub fn expired(rules: &[Rule], repository: &Repository, tags: &[TagAge<'_>]) -> Vec<Expired> {
+    let judged = |tag: &TagAge<'_>| {
         rules
             .iter()
-            .position(|rule| rule.judges_tags() && rule.means(repository) && rule.means_tag(&tag.tag))
+            .position(|rule| rule.judges_tags() && rule.means(repository) && rule.means_tag(tag.tag))
     };
     let judges: Vec<Option<usize>> = tags.iter().map(judged).collect();
     let mut going = Vec::new();
@@ -86,11 +82,10 @@ pub fn expired(rules: &[Rule], repository: &Repository, tags: &[TagAge]) -> Vec<
             tags[a].pushed.cmp(&tags[b].pushed).then_with(|| tags[b].tag.as_str().cmp(tags[a].tag.as_str()))
         });
         let gone = own.iter().enumerate().filter(|&(rank, &at)| !rule.keeps(rank, &tags[at]));
-        going.extend(gone.map(|(_, &at)| (at, number)));
+        going.extend(gone.map(|(_, &at)| Expired { at, rule: number }));
     }
-    going.sort_unstable();
-    let describe = |(at, rule): (usize, usize)| Expired { tag: tags[at].tag.clone(), digest: tags[at].digest, rule };
-    going.into_iter().map(describe).collect()
+    going.sort_unstable_by_key(|gone| gone.at);
+    going
 }
 
 /// The age at which an untagged manifest of `repository` goes: what the first rule says that says anything.

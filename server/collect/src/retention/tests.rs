@@ -13,18 +13,27 @@ fn rule(repositories: &str, tags: &str) -> Rule {
     }
 }
 
-fn tag(name: &str, days: u32, pulled_days: Option<u32>) -> TagAge {
-    TagAge {
-        tag: name.parse().unwrap(),
-        digest: Digest::sha256(name.as_bytes()),
-        pushed: DAY * days,
-        pulled: pulled_days.map(|days| DAY * days),
-    }
+/// Name, and days since push and pull.
+type Given<'a> = (&'a str, u32, Option<u32>);
+
+const fn tag(name: &str, days: u32, pulled_days: Option<u32>) -> Given<'_> {
+    (name, days, pulled_days)
 }
 
-fn names(rules: &[Rule], repository: &str, tags: &[TagAge]) -> Vec<String> {
-    let gone = expired(rules, &repository.parse().unwrap(), tags);
-    gone.into_iter().map(|gone| gone.tag.as_str().to_owned()).collect()
+/// The names of the tags that go, each with its rule.
+fn judged(rules: &[Rule], repository: &str, given: &[Given<'_>]) -> Vec<(String, usize)> {
+    let tags: Vec<Tag> = given.iter().map(|(name, ..)| name.parse().unwrap()).collect();
+    let ages: Vec<_> = tags.iter().zip(given).map(|(tag, &(_, days, pulled))| TagAge {
+        tag,
+        pushed: DAY * days,
+        pulled: pulled.map(|days| DAY * days),
+    }).collect();
+    let gone = expired(rules, &repository.parse().unwrap(), &ages);
+    gone.into_iter().map(|gone| (tags[gone.at].as_str().to_owned(), gone.rule)).collect()
+}
+
+fn names(rules: &[Rule], repository: &str, given: &[Given<'_>]) -> Vec<String> {
+    judged(rules, repository, given).into_iter().map(|(name, _)| name).collect()
 }
 
 #[test]
@@ -69,9 +78,7 @@ fn only_the_first_rule_that_means_a_tag_judges_it() {
         Rule { keep_last: Some(0), ..rule("**", "*") },
     ];
     let tags = [tag("v1", 300, None), tag("v0", 400, None), tag("pr-7", 0, None)];
-    let gone = expired(&rules, &"x".parse().unwrap(), &tags);
-    let told: Vec<_> = gone.iter().map(|gone| (gone.tag.as_str(), gone.rule)).collect();
-    assert_eq!(told, [("v0", 0), ("pr-7", 1)]);
+    assert_eq!(judged(&rules, "x", &tags), [("v0".to_owned(), 0), ("pr-7".to_owned(), 1)]);
 }
 
 #[test]
