@@ -4,19 +4,26 @@
 //! threads read, each from its own snapshot, and never wait for the writer. The price: a write costs at least one disk flush of
 //! latency, and one process at a time owns the directory (a lock file says so).
 
+mod backup;
 mod cache;
 mod links;
 mod lists;
+mod lock;
+mod log;
 mod manifests;
 mod outbox;
+mod pulls;
 mod readers;
+mod recall;
 mod rows;
 mod schema;
+mod tender;
 mod transaction;
+mod upkeep;
 mod writer;
 
-use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,15 +33,17 @@ use rusqlite::Connection;
 use shoal_oci::{Descriptor, Digest, Reference, Repository, Tag};
 
 use crate::catalog::{Catalog, Condition, DeleteOutcome, Manifest, Page, PageAfter, PutManifest, PutOutcome};
-use crate::{Error, Result};
+use crate::{Error, Result, clock};
+use lock::Lock;
+use log::LogWatch;
+use pulls::Pulls;
 use readers::Readers;
-use transaction::Transaction;
+use tender::{Tender, Wake};
+use transaction::{Memory, Shared, Transaction};
 use writer::Writer;
 
 /// The database in the data directory; SQLite adds `-wal` and `-shm` beside it.
 const DATABASE: &str = "metadata.db";
-/// The file whose lock says that a process has the store open.
-const LOCK: &str = "metadata.lock";
 
 /// How long a request waits in the queue and for its answer. Beyond this a client has given up or will soon; a healthy disk
 /// answers in milliseconds.
@@ -61,12 +70,16 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Embedded(Arc<Engine>);
 
-/// The fields are dropped in this order: the last connection to close is the writer's, which folds the log into the database, and
-/// the lock outlives both.
+/// The fields are dropped in this order: pulls are written down, the last connection to close is the writer's, which folds the log
+/// into the database, and the lock outlives all.
 struct Engine {
+    tender: Tender,
     readers: Readers,
     writer: Writer,
-    _lock: File,
+    pulls: Arc<Pulls>,
+    shared: Arc<Shared>,
+    database: PathBuf,
+    _lock: Lock,
 }
 
 impl Embedded {
@@ -75,16 +88,37 @@ impl Embedded {
     /// Finishes what a crash left undone and upgrades an older schema. Fails when another process has the store open, when a newer
     /// program wrote it, or when the directory holds somebody else's database.
     pub fn open(directory: &Path) -> Result<Self> {
+        Self::open_with(directory, Options::default())
+    }
+
+    /// [`Embedded::open`] with limits of one's own.
+    pub fn open_with(directory: &Path, options: Options) -> Result<Self> {
         std::fs::create_dir_all(directory).map_err(|error| io("create", directory, &error))?;
-        let lock = lock(&directory.join(LOCK))?;
+        let lock = Lock::take(directory)?;
         let database = directory.join(DATABASE);
-        let connection = schema::open(&database)?;
+        let mut connection = schema::open(&database)?;
         File::open(directory)
             .and_then(|file| file.sync_all())
             .map_err(|error| io("sync", directory, &error))?;
+        let shared = Arc::new(Shared::new(options.cache_len_max, outbox::count(&connection)?));
+        let pulls = Arc::new(Pulls::default());
+        let (calls, called) = std::sync::mpsc::sync_channel(tender::CALLS_LEN);
+        let log = LogWatch::start(&mut connection, calls.clone())?;
         let readers = Readers::start(&database)?;
-        let writer = Writer::start(connection)?;
-        Ok(Self(Arc::new(Engine { readers, writer, _lock: lock })))
+        let writer =
+            Writer::start(connection, Memory::new(Arc::clone(&shared), options.outbox_len_max), log)?;
+        let tender = Tender::start(&database, writer.door()?, Arc::clone(&pulls), calls, called)?;
+        Ok(Self(Arc::new(Engine { tender, readers, writer, pulls, shared, database, _lock: lock })))
+    }
+
+    /// Writes a copy of the store to `target`, which must not exist: every change that was acknowledged before the call is in it.
+    /// Questions and changes go on meanwhile.
+    ///
+    /// The copy is a store: put it into an empty directory under the name `metadata.db` and open that.
+    pub async fn backup(&self, target: &Path) -> Result<()> {
+        let (engine, target) = (Arc::clone(&self.0), target.to_owned());
+        let work = move || backup::write(&engine.database, &target);
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Closed))
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T>
@@ -108,16 +142,6 @@ impl Embedded {
 async fn in_time<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
     let timeout = Error::Timeout { seconds: ANSWER_WAIT_MAX.as_secs() };
     tokio::time::timeout(ANSWER_WAIT_MAX, answer).await.unwrap_or(Err(timeout))
-}
-
-fn lock(path: &Path) -> Result<File> {
-    let options = File::options().create(true).truncate(false).write(true).open(path);
-    let file = options.map_err(|error| io("open", path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(io("lock", path, &error)),
-    }
 }
 
 fn io(what: &'static str, path: &Path, error: &std::io::Error) -> Error {
@@ -146,8 +170,19 @@ impl Catalog for Embedded {
     }
 
     async fn blob_in(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>> {
-        let (repository, digest) = (repository.clone(), *digest);
-        self.read(move |connection| links::size_in(connection, &repository, &digest)).await
+        if let Some(size) = self.0.shared.cache.blob(repository, digest) {
+            return Ok(Some(size));
+        }
+        let (repository, digest, shared) = (repository.clone(), *digest, Arc::clone(&self.0.shared));
+        self.read(move |connection| {
+            let ticket = shared.cache.ticket(shared.cache.keys().blob(&repository, &digest));
+            let size = links::size_in(connection, &repository, &digest)?;
+            if let Some(size) = size {
+                shared.cache.keep_blob(ticket, &repository, &digest, size);
+            }
+            Ok(size)
+        })
+        .await
     }
 
     async fn blob_anywhere(&self, digest: &Digest) -> Result<Option<(Repository, u64)>> {
@@ -172,13 +207,38 @@ impl Catalog for Embedded {
     }
 
     async fn manifest(&self, repository: &Repository, reference: &Reference) -> Result<Option<Manifest>> {
+        if let Some(found) = self.manifest_cached(repository, reference) {
+            return Ok(Some(Manifest::clone(&found)));
+        }
         let (repository, reference) = (repository.clone(), reference.clone());
-        self.read(move |connection| manifests::get(connection, &repository, &reference)).await
+        let shared = Arc::clone(&self.0.shared);
+        self.read(move |connection| recall::manifest(connection, &shared.cache, &repository, &reference))
+            .await
+            .map(|found| found.map(|found| Manifest::clone(&found)))
     }
 
     async fn resolve(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>> {
-        let (repository, tag) = (repository.clone(), tag.clone());
-        self.read(move |connection| manifests::resolve(connection, &repository, &tag)).await
+        if let Some(digest) = self.0.shared.cache.tag(repository, tag) {
+            return Ok(Some(digest));
+        }
+        let (repository, tag, shared) = (repository.clone(), tag.clone(), Arc::clone(&self.0.shared));
+        self.read(move |connection| recall::tag(connection, &shared.cache, &repository, &tag)).await
+    }
+
+    fn blob_in_cached(&self, repository: &Repository, digest: &Digest) -> Option<Option<u64>> {
+        self.0.shared.cache.blob(repository, digest).map(Some)
+    }
+
+    fn resolve_cached(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
+        self.0.shared.cache.tag(repository, tag)
+    }
+
+    fn manifest_cached(&self, repository: &Repository, reference: &Reference) -> Option<Arc<Manifest>> {
+        let cache = &self.0.shared.cache;
+        match reference {
+            Reference::Digest(digest) => cache.manifest(repository, digest),
+            Reference::Tag(tag) => cache.manifest(repository, &cache.tag(repository, tag)?),
+        }
     }
 
     async fn delete_manifest(
@@ -214,7 +274,11 @@ impl Catalog for Embedded {
         self.read(move |connection| manifests::tags_of(connection, &repository, &digest)).await
     }
 
-    fn pulled(&self, _repository: &Repository, _reference: &Reference) {}
+    fn pulled(&self, repository: &Repository, reference: &Reference) {
+        if self.0.pulls.note(repository, reference, clock::now()) {
+            self.0.tender.wake(Wake::Pulls);
+        }
+    }
 
     async fn tags(&self, repository: &Repository, page: PageAfter) -> Result<Option<Page<Tag>>> {
         let repository = repository.clone();

@@ -20,6 +20,10 @@ pub trait Outbox: Send + Sync + 'static {
     /// At most `limit` of them, and a megabyte of payloads (one message at least), so that a page fits in memory.
     async fn outbox_peek(&self, limit: usize, now: UnixMillis) -> Result<Vec<Message>>;
 
+    /// The messages behind number `after`, in the order of their numbers, whether or not their time has come. They stay in the queue.
+    /// For readers that keep a position of their own. `limit` and size as for [`Self::outbox_peek`].
+    async fn outbox_after(&self, after: u64, limit: usize) -> Result<Vec<Message>>;
+
     /// Takes delivered messages out of the queue. Those that are not there any more are passed over.
     async fn outbox_done(&self, ids: Vec<u64>) -> Result<()>;
 

@@ -55,7 +55,7 @@ fn named<'a>(
     Ok(named)
 }
 
-/// Nothing is in a repository without a number: no row has NULL there.
+/// What a tag names. Nothing is in a repository without a number: no row has NULL there.
 fn digest_of(transaction: &Transaction<'_>, repository: Option<i64>, tag: &Tag) -> Result<Option<Digest>> {
     let mut statement = transaction.prepare_cached(
         "SELECT m.digest FROM tags t JOIN manifests m ON m.id = t.manifest WHERE t.repository = ?1 AND t.name = ?2",
@@ -63,7 +63,12 @@ fn digest_of(transaction: &Transaction<'_>, repository: Option<i64>, tag: &Tag) 
     rows::first(&mut statement, params![repository, tag.as_str()], |row| rows::digest(row, 0))
 }
 
-fn id_of(transaction: &Transaction<'_>, repository: Option<i64>, digest: &Digest) -> Result<Option<i64>> {
+/// The number of a manifest. Nothing is in a repository without a number: no row has NULL there.
+pub(super) fn id_of(
+    transaction: &Transaction<'_>,
+    repository: Option<i64>,
+    digest: &Digest,
+) -> Result<Option<i64>> {
     let mut statement =
         transaction.prepare_cached("SELECT id FROM manifests WHERE repository = ?1 AND digest = ?2")?;
     rows::first(&mut statement, params![repository, DigestColumn(digest)], |row| Ok(row.get(0)?))

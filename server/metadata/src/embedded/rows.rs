@@ -75,3 +75,8 @@ pub(super) fn moment(at: UnixMillis) -> i64 {
 pub(super) fn moment_at(row: &Row<'_>, column: usize) -> Result<UnixMillis> {
     Ok(row.get::<_, i64>(column)?.max(0).cast_unsigned())
 }
+
+/// Reads a moment that may not have been yet.
+pub(super) fn moment_or_null(row: &Row<'_>, column: usize) -> Result<Option<UnixMillis>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|at| at.max(0).cast_unsigned()))
+}

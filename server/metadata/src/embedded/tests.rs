@@ -115,7 +115,7 @@ async fn measure_put_manifest_per_second_with_32_writers() {
     const EACH: usize = 300;
     let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap(); // a disk, where /tmp may be memory
     let catalog = Embedded::open(directory.path()).unwrap();
-    let bytes = bytes::Bytes::from(vec![b'x'; 2000]);
+    let bytes = Bytes::from(vec![b'x'; 2000]);
     let start = Instant::now();
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {

@@ -6,12 +6,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 use shoal_oci::Repository;
 
-use super::cache::Keys;
-use super::rows;
+use super::cache::{Cache, Keys};
+use super::{outbox, rows};
 use crate::Result;
 use crate::clock::{self, UnixMillis};
 
@@ -26,14 +28,14 @@ pub(super) struct Transaction<'a> {
     now: UnixMillis,
     /// Whether the change that is being applied can be undone by itself.
     savepoint: Cell<bool>,
-    /// What readers may remember wrongly once this is committed.
-    changed: RefCell<Vec<u64>>,
+    /// Answers that are wrong once this is committed.
+    outdated: RefCell<Vec<u64>>,
 }
 
 /// What the writing thread remembers from one transaction to the next.
-#[derive(Default)]
 pub(super) struct Memory {
-    keys: Keys,
+    shared: Arc<Shared>,
+    outbox_len_max: u64,
     repositories: RefCell<HashMap<String, i64>>,
     /// Messages in the outbox; `None` when they must be counted.
     outbox_len: Cell<Option<u64>>,
@@ -41,7 +43,35 @@ pub(super) struct Memory {
     outbox_dropped: Cell<u64>,
 }
 
+/// What the writing thread tells the others.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) cache: Cache,
+    /// Messages in the outbox, as of the last commit.
+    pub(super) outbox_waiting: AtomicU64,
+    /// Messages dropped since the start.
+    pub(super) outbox_dropped: AtomicU64,
+}
+
 impl Memory {
+    pub(super) fn new(shared: Arc<Shared>, outbox_len_max: u64) -> Self {
+        Self {
+            shared,
+            outbox_len_max,
+            repositories: RefCell::default(),
+            outbox_len: Cell::default(),
+            outbox_dropped: Cell::default(),
+        }
+    }
+
+    /// Tells what is true now that a transaction is committed.
+    fn publish(&self) {
+        if let Some(len) = self.outbox_len.get() {
+            self.shared.outbox_waiting.store(len, Ordering::Relaxed);
+        }
+        self.shared.outbox_dropped.store(self.outbox_dropped.get(), Ordering::Relaxed);
+    }
+
     fn forget(&self) {
         self.repositories.borrow_mut().clear();
         self.outbox_len.set(None);
@@ -65,13 +95,19 @@ impl<'a> Transaction<'a> {
             memory,
             now: clock::now(),
             savepoint: Cell::new(false),
-            changed: RefCell::default(),
+            outdated: RefCell::default(),
         })
     }
 
-    /// Makes all of it durable.
+    /// Makes all of it durable. Readers get no outdated answer from memory once the database gives the new one.
     pub(super) fn commit(&self) -> Result<()> {
-        execute(self.connection, "COMMIT")
+        let change = self.memory.shared.cache.change(&self.outdated.take());
+        let committed = execute(self.connection, "COMMIT");
+        drop(change);
+        if committed.is_ok() {
+            self.memory.publish();
+        }
+        committed
     }
 
     /// Undoes all of it, unless SQLite has done so.
@@ -101,29 +137,41 @@ impl<'a> Transaction<'a> {
         execute(self.connection, "RELEASE change")
     }
 
-    /// When this transaction began.
-    pub(super) const fn now(&self) -> UnixMillis {
-        self.now
-    }
-
-    /// The time as it is stored.
+    /// When this transaction began, as it is stored.
     pub(super) fn now_column(&self) -> i64 {
         rows::moment(self.now)
     }
 
     /// The names of answers that readers may remember.
-    pub(super) const fn keys(&self) -> &Keys {
-        &self.memory.keys
+    pub(super) fn keys(&self) -> &Keys {
+        self.memory.shared.cache.keys()
     }
 
     /// Notes that an answer that readers may remember under this key is outdated.
     pub(super) fn outdates(&self, key: u64) {
-        self.changed.borrow_mut().push(key);
+        self.outdated.borrow_mut().push(key);
     }
 
-    /// The keys that were noted.
-    pub(super) fn take_outdated(&self) -> Vec<u64> {
-        self.changed.take()
+    /// Messages that wait.
+    pub(super) fn outbox_len(&self) -> Result<u64> {
+        match self.memory.outbox_len.get() {
+            Some(len) => Ok(len),
+            None => outbox::count(self.connection),
+        }
+    }
+
+    pub(super) fn set_outbox_len(&self, len: u64) {
+        self.memory.outbox_len.set(Some(len));
+    }
+
+    /// Messages beyond which the oldest are dropped.
+    pub(super) const fn outbox_len_max(&self) -> u64 {
+        self.memory.outbox_len_max
+    }
+
+    /// Counts messages that were dropped.
+    pub(super) fn note_dropped(&self, count: u64) {
+        self.memory.outbox_dropped.set(self.memory.outbox_dropped.get() + count);
     }
 
     /// The repository's number, if it has one.
@@ -171,6 +219,16 @@ impl<'a> Transaction<'a> {
             repositories.clear();
         }
         repositories.insert(repository.as_str().to_owned(), id);
+    }
+}
+
+impl Shared {
+    pub(super) fn new(cache_len_max: usize, outbox_waiting: u64) -> Self {
+        Self {
+            cache: Cache::new(cache_len_max),
+            outbox_waiting: AtomicU64::new(outbox_waiting),
+            outbox_dropped: AtomicU64::new(0),
+        }
     }
 }
 

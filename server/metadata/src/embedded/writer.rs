@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::log::LogWatch;
 use super::transaction::{Memory, Transaction};
 use crate::{Error, Result};
 
@@ -25,7 +26,7 @@ pub(super) struct Writer {
 }
 
 /// One change, whatever its result is.
-trait Change: Send {
+pub(super) trait Change: Send {
     /// About how many bytes it writes.
     fn cost(&self) -> usize;
     /// Whether nobody waits for the answer any more.
@@ -75,10 +76,16 @@ where
 
 impl Writer {
     /// Starts the thread, which owns the connection.
-    pub(super) fn start(connection: Connection) -> Result<Self> {
+    pub(super) fn start(connection: Connection, memory: Memory, log: LogWatch) -> Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_LEN);
-        let thread = super::readers::spawn("metadata-write", move || write(&connection, waiting))?;
+        let thread =
+            super::readers::spawn("metadata-write", move || write(&connection, &memory, &log, waiting))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// A second door, for a thread that ends before this one does.
+    pub(super) fn door(&self) -> Result<Door> {
+        self.queue.clone().map(Door).ok_or(Error::Closed)
     }
 
     /// Queues a change and waits until it is durable.
@@ -95,6 +102,23 @@ impl Writer {
     }
 }
 
+/// Queues changes from a thread of the engine.
+pub(super) struct Door(mpsc::Sender<Box<dyn Change>>);
+
+impl Door {
+    /// Queues a change and waits until it is durable. Blocking.
+    pub(super) fn run<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { cost: 0, work: Some(work), outcome: None, reply };
+        self.0.blocking_send(Box::new(request)).map_err(|_| Error::Closed)?;
+        answer.blocking_recv().map_err(|_| Error::Closed)?
+    }
+}
+
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
@@ -104,17 +128,22 @@ impl Drop for Writer {
     }
 }
 
-fn write(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Change>>) {
-    let memory = Memory::default();
+fn write(
+    connection: &Connection,
+    memory: &Memory,
+    log: &LogWatch,
+    mut waiting: mpsc::Receiver<Box<dyn Change>>,
+) {
     while let Some(first) = waiting.blocking_recv() {
         let mut batch = gather(first, &mut waiting);
-        let committed = transact(connection, &memory, &mut batch);
+        let committed = transact(connection, memory, &mut batch);
         if let Err(error) = &committed {
             tracing::error!(%error, changes = batch.len(), "metadata changes could not be committed");
         }
         for change in batch {
             change.answer(committed.clone());
         }
+        log.after_commit(connection);
     }
 }
 

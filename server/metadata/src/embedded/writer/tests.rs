@@ -1,13 +1,19 @@
 //! Group commit: who shares a transaction, and what each is told when something in it fails.
 
-use std::sync::mpsc::channel;
+use std::sync::Arc;
+use std::sync::mpsc::{channel, sync_channel};
 
+use super::super::transaction::Shared;
 use super::*;
 
 fn connection() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch("CREATE TABLE numbers (number INTEGER PRIMARY KEY)").unwrap();
     connection
+}
+
+fn memory() -> Memory {
+    Memory::new(Arc::new(Shared::new(0, 0)), 10)
 }
 
 fn insert(transaction: &Transaction<'_>, number: i64) -> Result<i64> {
@@ -41,7 +47,7 @@ fn one_failing_change_takes_no_other_with_it() {
     });
     let (third, mut third_answer) = change(|connection| insert(connection, 3));
     let mut batch = vec![first, second, third];
-    let committed = transact(&connection, &Memory::default(), &mut batch);
+    let committed = transact(&connection, &memory(), &mut batch);
     batch.into_iter().for_each(|change| change.answer(committed.clone()));
     assert_eq!(first_answer.try_recv().unwrap(), Ok(1));
     assert!(matches!(second_answer.try_recv().unwrap(), Err(Error::Database { .. })));
@@ -59,7 +65,7 @@ fn when_the_transaction_is_lost_nobody_is_told_otherwise() {
     });
     let (third, mut third_answer) = change(|connection| insert(connection, 3));
     let mut batch = vec![first, second, third];
-    let committed = transact(&connection, &Memory::default(), &mut batch);
+    let committed = transact(&connection, &memory(), &mut batch);
     batch.into_iter().for_each(|change| change.answer(committed.clone()));
     for answer in [&mut first_answer, &mut second_answer, &mut third_answer] {
         assert_eq!(answer.try_recv().unwrap().unwrap_err().kind(), crate::ErrorKind::Unavailable);
@@ -67,7 +73,7 @@ fn when_the_transaction_is_lost_nobody_is_told_otherwise() {
     assert_eq!(numbers(&connection), Ok(vec![]));
     let (again, mut answer) = change(|connection| insert(connection, 1));
     let mut batch = vec![again];
-    let committed = transact(&connection, &Memory::default(), &mut batch);
+    let committed = transact(&connection, &memory(), &mut batch);
     batch.into_iter().for_each(|change| change.answer(committed.clone()));
     assert_eq!(answer.try_recv().unwrap(), Ok(1));
 }
@@ -77,7 +83,7 @@ fn a_change_that_nobody_waits_for_is_not_made() {
     let connection = connection();
     let (abandoned, answer) = change(|connection| insert(connection, 1));
     drop(answer);
-    transact(&connection, &Memory::default(), &mut [abandoned]).unwrap();
+    transact(&connection, &memory(), &mut [abandoned]).unwrap();
     assert_eq!(numbers(&connection), Ok(vec![]));
 }
 
@@ -106,10 +112,11 @@ fn a_batch_is_bounded_in_length_and_in_bytes() {
 async fn what_waits_while_the_writer_is_busy_shares_one_transaction() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("numbers.db");
-    let connection = Connection::open(&path).unwrap();
+    let mut connection = Connection::open(&path).unwrap();
     connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE numbers (number INTEGER)").unwrap();
     let outsider = Connection::open(&path).unwrap();
-    let writer = Writer::start(connection).unwrap();
+    let log = LogWatch::start(&mut connection, sync_channel(1).0).unwrap();
+    let writer = Writer::start(connection, memory(), log).unwrap();
     let (go, wait) = channel::<()>();
     let (started_sent, started) = oneshot::channel();
     let blocker = writer.run(0, move |_| {
@@ -154,7 +161,7 @@ fn when_the_disk_is_full_answers_agree_with_what_is_kept() {
     });
     let (third, mut third_answer) = change(|connection| insert(connection, 3));
     let mut batch = vec![first, large, third];
-    let committed = transact(&connection, &Memory::default(), &mut batch);
+    let committed = transact(&connection, &memory(), &mut batch);
     batch.into_iter().for_each(|change| change.answer(committed.clone()));
     assert_eq!(large_answer.try_recv().unwrap().unwrap_err().kind(), crate::ErrorKind::Unavailable);
     let answers = [first_answer.try_recv().unwrap(), third_answer.try_recv().unwrap()];
