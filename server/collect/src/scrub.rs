@@ -158,7 +158,7 @@ impl Shared {
                 if self.is_stopping() {
                     return self.save(State { after, finished: None }).await;
                 }
-                self.paced(&listed, &mut report).await;
+                self.visit(&listed, &mut report).await;
                 after = Some(listed.digest);
                 *self.report() = report.clone();
                 if report.blobs.is_multiple_of(SAVE_EVERY) {
@@ -175,17 +175,13 @@ impl Shared {
         self.save(State { after: None, finished: Some(now()) }).await;
     }
 
-    /// Visits a blob and takes as long for it as the rate says.
-    async fn paced(&self, listed: &Listed, report: &mut ScrubReport) {
-        let began = Instant::now();
-        self.visit(listed, report).await;
-        let due = Duration::from_secs_f64(listed.size as f64 / self.options.rate.max(1) as f64);
-        tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
-    }
-
     async fn visit(&self, listed: &Listed, report: &mut ScrubReport) {
-        let (store, digest) = (self.store.clone(), listed.digest);
-        let seen = tokio::task::spawn_blocking(move || store.scrub(&digest)).await;
+        let (store, digest, rate) = (self.store.clone(), listed.digest, self.options.rate);
+        let seen = tokio::task::spawn_blocking(move || {
+            let mut pace = Pace { began: Instant::now(), bytes: 0, rate };
+            store.scrub_paced(&digest, |len| pace.keep(len))
+        });
+        let seen = seen.await;
         match seen {
             Ok(Ok(seen)) => {
                 report.blobs += 1;
@@ -250,6 +246,21 @@ impl Shared {
         if let Ok(Err(error)) = written {
             tracing::warn!(%error, "how far the scrub came could not be written; after a restart it begins again");
         }
+    }
+}
+
+/// Keeps the reading of one blob at the rate: on its own thread, so it may sleep there.
+struct Pace {
+    began: Instant,
+    bytes: u64,
+    rate: u64,
+}
+
+impl Pace {
+    fn keep(&mut self, len: u64) {
+        self.bytes += len;
+        let due = Duration::from_secs_f64(self.bytes as f64 / self.rate.max(1) as f64);
+        std::thread::sleep(due.saturating_sub(self.began.elapsed()));
     }
 }
 

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use shoal_oci::{Digest, Repository};
 
 use crate::ca::CaCommand;
-use crate::upkeep::ScrubCommand;
+use crate::upkeep::{QuarantineCommand, ScrubCommand};
 
 /// Asks a Shoal cluster how it is and what it has.
 #[derive(Debug, Parser)]
@@ -71,8 +71,9 @@ pub(crate) enum Command {
     /// Reads blobs again and verifies them
     #[command(subcommand)]
     Scrub(ScrubCommand),
-    /// Damaged blobs that were put away; fails when there are any
-    Quarantine,
+    /// Damaged blobs that were put away
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// A private certificate authority in a directory; asks no server
     #[command(subcommand)]
     Ca(CaCommand),

@@ -50,7 +50,7 @@ async fn run(cli: &Cli) -> anyhow::Result<Report> {
         Command::Swarms { count } => swarms::report(&server, *count).await,
         Command::Collect { dry_run, last } => upkeep::collect(&server, *dry_run, *last).await,
         Command::Scrub(command) => upkeep::scrub(&server, command).await,
-        Command::Quarantine => upkeep::quarantine(&server).await,
+        Command::Quarantine(command) => upkeep::quarantine(&server, command).await,
         Command::Ca(command) => ca::run(command),
     }
 }

@@ -112,8 +112,36 @@ pub(crate) async fn scrub(server: &Server, command: &ScrubCommand) -> Result<Rep
     Ok(Report { json: report, columns, rows: vec![row], complete: well })
 }
 
-/// Damaged blobs that were put away.
-pub(crate) async fn quarantine(server: &Server) -> Result<Report> {
+/// What can be asked of the quarantine.
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// Damaged blobs that were put away; fails when there are any
+    List,
+    /// Puts a blob back, if it reads right after all
+    Release {
+        /// Digest such as sha256:9f86d0…
+        digest: Digest,
+    },
+    /// Throws a damaged blob away for good
+    Forget {
+        /// Digest such as sha256:9f86d0…
+        digest: Digest,
+    },
+}
+
+/// Lists damaged blobs that were put away, or decides about one.
+pub(crate) async fn quarantine(server: &Server, command: &QuarantineCommand) -> Result<Report> {
+    let (path, done) = match command {
+        QuarantineCommand::List => return quarantined(server).await,
+        QuarantineCommand::Release { digest } => (format!("/quarantine?release={digest}"), "released"),
+        QuarantineCommand::Forget { digest } => (format!("/quarantine?forget={digest}"), "forgotten"),
+    };
+    let answer = server.post(&path, SCRUB_ONE_TIME_MAX).await?;
+    let rows = vec![vec![answer["digest"].as_str().unwrap_or("-").to_owned(), done.to_owned()]];
+    Ok(Report { json: answer, columns: vec!["DIGEST", "NOW"], rows, complete: true })
+}
+
+async fn quarantined(server: &Server) -> Result<Report> {
     let listed = server.get("/quarantine", TIMEOUT).await?;
     let blobs = listed["blobs"].as_array().context("the server's answer has no list of blobs")?;
     let row = |blob: &Value| {

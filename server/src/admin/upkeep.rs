@@ -5,7 +5,7 @@ use serde::Serialize;
 use shoal_collect::{Collector, Scrubber};
 use shoal_http::{Request, Response, json, query};
 use shoal_oci::Digest;
-use shoal_store::Store;
+use shoal_store::{ErrorKind, Scrubbed, Store};
 
 /// Answers what concerns upkeep.
 pub(crate) struct UpkeepAdmin {
@@ -17,6 +17,12 @@ pub(crate) struct UpkeepAdmin {
 #[derive(Debug, Serialize)]
 struct Quarantined {
     blobs: Vec<QuarantinedBlob>,
+}
+
+/// A wish came true.
+#[derive(Debug, Serialize)]
+struct Done {
+    digest: Digest,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,9 +41,9 @@ impl UpkeepAdmin {
             "/collect" if reading => json::response(StatusCode::OK, &self.collector.last()),
             "/scrub" if posting => self.scrub(request).await,
             "/scrub" if reading => json::response(StatusCode::OK, &self.scrubber.report()),
-            "/quarantine" if reading => self.quarantine().await,
-            "/collect" | "/scrub" => not_allowed("GET, HEAD, POST"),
-            "/quarantine" => not_allowed("GET, HEAD"),
+            "/quarantine" if posting => self.quarantine(request).await,
+            "/quarantine" if reading => self.quarantined(),
+            "/collect" | "/scrub" | "/quarantine" => not_allowed("GET, HEAD, POST"),
             _ => return None,
         };
         Some(answer)
@@ -74,18 +80,53 @@ impl UpkeepAdmin {
         }
     }
 
-    async fn quarantine(&self) -> Response {
-        let store = self.store.clone();
-        let listed = tokio::task::spawn_blocking(move || store.quarantined()).await;
-        match listed {
-            Ok(Ok(found)) => {
-                let blobs = found.into_iter().map(|one| QuarantinedBlob { digest: one.digest, size: one.size });
-                json::response(StatusCode::OK, &Quarantined { blobs: blobs.collect() })
-            }
-            Ok(Err(error)) => json::error(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-            Err(error) => json::error(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-        }
+    fn quarantined(&self) -> Response {
+        let found = self.store.quarantined().into_iter();
+        let blobs = found.map(|one| QuarantinedBlob { digest: one.digest, size: one.size }).collect();
+        json::response(StatusCode::OK, &Quarantined { blobs })
     }
+
+    /// `POST /quarantine?release=…` puts a blob back that reads right after all; `?forget=…` throws it away.
+    async fn quarantine(&self, request: &Request) -> Response {
+        let wish = |name| query::value(request.uri().query(), name).map(|text| text.parse::<Digest>());
+        let store = self.store.clone();
+        let work = match (wish("release"), wish("forget")) {
+            (Some(Ok(digest)), None) => tokio::task::spawn_blocking(move || release(&store, &digest)).await,
+            (None, Some(Ok(digest))) => tokio::task::spawn_blocking(move || forget(&store, &digest)).await,
+            _ => {
+                let form = "say what to do with which blob: ?release=sha256:9f86d0… or ?forget=sha256:9f86d0…";
+                return json::error(StatusCode::BAD_REQUEST, form);
+            }
+        };
+        work.unwrap_or_else(|error| json::error(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    }
+}
+
+fn release(store: &Store, digest: &Digest) -> Response {
+    match store.release(digest) {
+        Ok(Scrubbed::Damaged { pieces }) => {
+            let message = format!("{digest} stays in quarantine: {} of its pieces are damaged", pieces.len());
+            json::error(StatusCode::CONFLICT, message)
+        }
+        Ok(_) => json::response(StatusCode::OK, &Done { digest: *digest }),
+        Err(error) => failed(&error),
+    }
+}
+
+fn forget(store: &Store, digest: &Digest) -> Response {
+    if store.forget_quarantined(digest) {
+        json::response(StatusCode::OK, &Done { digest: *digest })
+    } else {
+        json::error(StatusCode::NOT_FOUND, format!("{digest} is not in quarantine"))
+    }
+}
+
+fn failed(error: &shoal_store::Error) -> Response {
+    let status = match error.kind() {
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    json::error(status, error.to_string())
 }
 
 fn not_allowed(allowed: &'static str) -> Response {
