@@ -22,9 +22,6 @@ pub const MANIFEST_SIZE_MAX: u64 = 8 << 20;
 /// costs a look-up inside the transaction that stores the manifest.
 pub const DESCRIPTORS_MAX: usize = 16_384;
 
-/// The most bytes of a parser's message that are repeated to the client, since such a message may quote the document.
-const MESSAGE_LEN_MAX: usize = 300;
-
 /// A manifest that may be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Manifest {
@@ -179,13 +176,7 @@ impl Document {
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
             return Err(invalid("a manifest is a JSON object"));
         }
-        serde_json::from_slice(bytes).map_err(|error| {
-            let mut message = error.to_string();
-            let end =
-                (0..=MESSAGE_LEN_MAX.min(message.len())).rev().find(|end| message.is_char_boundary(*end));
-            message.truncate(end.unwrap_or(0));
-            invalid(message)
-        })
+        serde_json::from_slice(bytes).map_err(|error| invalid(without_quotes(&error)))
     }
 
     /// The type to store under, which the header, the document or (when both are silent) the document's shape tells.
@@ -291,6 +282,18 @@ fn is_manifest(entry: &Descriptor) -> bool {
 fn distinct<'a>(descriptors: impl Iterator<Item = &'a Descriptor>) -> Vec<Digest> {
     let mut seen = BTreeSet::new();
     descriptors.map(|descriptor| descriptor.digest).filter(|digest| seen.insert(*digest)).collect()
+}
+
+/// What the parser says, without what it quotes of the document: an answer repeats nothing that came from outside. What it expected,
+/// and where, is its own.
+fn without_quotes(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let quotes = message.starts_with("invalid ") || message.starts_with("unknown ");
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) if quotes => format!("expected {expected}"),
+        _ if quotes => format!("a field cannot be read at line {} column {}", error.line(), error.column()),
+        _ => message,
+    }
 }
 
 fn invalid(message: impl Into<String>) -> OciError {
