@@ -1,5 +1,9 @@
 //! What every engine must do: the suite that each one's tests run.
 
+mod conditions;
+mod outbox;
+mod upkeep;
+
 use std::future::Future;
 
 use bytes::Bytes;
@@ -10,13 +14,14 @@ use crate::catalog::{
     References,
 };
 use crate::error::ErrorKind;
+use crate::upkeep::Upkeep;
 
 const TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Runs every case, each on an empty catalog of its own. `open` gives the catalog and whatever must live as long as it does.
 pub(crate) async fn run<C, G, F, Fut>(open: F)
 where
-    C: Catalog,
+    C: Upkeep,
     F: Fn() -> Fut,
     Fut: Future<Output = (C, G)>,
 {
@@ -42,6 +47,9 @@ where
     pages_of_referrers_are_bounded_in_bytes(&catalog).await;
     let (catalog, _guard) = open().await;
     concurrent_changes_all_happen(&catalog).await;
+    conditions::run(&open).await;
+    outbox::run(&open).await;
+    upkeep::run(&open).await;
 }
 
 pub(crate) fn name(text: &str) -> Repository {
