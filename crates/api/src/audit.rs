@@ -54,6 +54,8 @@ pub struct AuditRecord {
     pub repository: Option<String>,
     /// The tag, digest or upload that the request named.
     pub reference: Option<String>,
+    /// The content that the answer named.
+    pub digest: Option<String>,
     /// Bytes of the request's body that were taken.
     pub bytes: u64,
     /// The status of the answer.

@@ -196,6 +196,7 @@ async fn note(run: &mut Run<'_>, repository: &Repository, reference: &str) {
         action: AuditAction::Delete,
         repository: Some(repository.as_str().to_owned()),
         reference: Some(reference.to_owned()),
+        digest: None,
         bytes: 0,
         status: 202,
         denied: None,

@@ -114,6 +114,7 @@ impl PreheatHandler {
                     action: AuditAction::Preheat,
                     repository: first.map(|wanted| wanted.repository.to_string()),
                     reference: first.map(|wanted| wanted.reference.to_string()),
+                    digest: None,
                     bytes: 0,
                     status: answer.status().as_u16(),
                     denied: denied.then(|| "no right to pull".to_owned()),

@@ -25,6 +25,8 @@ struct Line<'a> {
     repository: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
     bytes: u64,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +56,7 @@ pub(super) fn of(record: &AuditRecord) -> String {
         action: record.action.as_str(),
         repository: record.repository.as_deref().map(cut),
         reference: record.reference.as_deref().map(cut),
+        digest: record.digest.as_deref(),
         bytes: record.bytes,
         status: record.status,
         denied: record.denied.as_deref(),

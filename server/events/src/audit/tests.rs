@@ -21,6 +21,7 @@ fn record(reference: &str) -> AuditRecord {
         action: AuditAction::Push,
         repository: Some("team/app".into()),
         reference: Some(reference.into()),
+        digest: None,
         bytes: 12,
         status: 201,
         denied: None,
