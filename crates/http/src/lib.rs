@@ -29,7 +29,9 @@ pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, head
 pub use probes::ProbeHandler;
 pub use server::{Limits, Listener};
 pub use shutdown::Shutdown;
-pub use tls::{ClientTls, ClientTlsFiles, Identity, PeerCertificate, Tls, TlsError, TlsFiles};
+pub use tls::{
+    ClientTls, ClientTlsFiles, ClusterTls, ClusterTlsFiles, Identity, PeerCertificate, Tls, TlsError, TlsFiles,
+};
 
 /// A request as handlers receive it and as clients send it.
 pub type Request = http::Request<Body>;

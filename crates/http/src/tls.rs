@@ -7,8 +7,10 @@
 //! certificate it began with.
 
 mod client;
+mod cluster;
 mod error;
 mod files;
+mod members;
 mod peer;
 mod roots;
 mod watch;
@@ -21,6 +23,7 @@ use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 
 pub use client::{ClientTls, ClientTlsFiles, Identity};
+pub use cluster::{ClusterTls, ClusterTlsFiles};
 pub use error::TlsError;
 pub use peer::PeerCertificate;
 

@@ -7,6 +7,7 @@ use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
 
 use super::files::{self, Stamps};
+use super::members::Members;
 use super::{TlsError, VERSIONS, provider, roots, watch};
 use crate::Shutdown;
 
@@ -29,6 +30,15 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
+/// Which names a server's certificate must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// The one that was dialled.
+    Checked,
+    /// Any: the authority speaks for members only.
+    Any,
+}
+
 /// The TLS side of a client. Clones share the files and what was read from them.
 #[derive(Clone, Debug)]
 pub struct ClientTls(Arc<Inner>);
@@ -37,6 +47,7 @@ pub struct ClientTls(Arc<Inner>);
 struct Inner {
     files: ClientTlsFiles,
     protocols: Vec<Vec<u8>>,
+    names: Names,
     current: RwLock<Arc<ClientConfig>>,
     stamps: Stamps,
 }
@@ -55,11 +66,24 @@ impl ClientTls {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_protocols(files: ClientTlsFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
+        Self::build(files, protocols, Names::Checked)
+    }
+
+    /// As [`Self::with_protocols`], for members of one cluster who meet under addresses that no certificate names: whoever shows a
+    /// certificate of `files.ca` is a member, and that is all there is to know.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_members(files: ClientTlsFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
+        Self::build(files, protocols, Names::Any)
+    }
+
+    fn build(files: ClientTlsFiles, protocols: &[&[u8]], names: Names) -> Result<Self, TlsError> {
         let identity = files.identity.iter().flat_map(|own| [own.certificate.clone(), own.key.clone()]);
         let stamps = Stamps::new(identity.chain(files.ca.clone()).collect());
         let protocols: Vec<_> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let current = RwLock::new(Arc::new(load(&files, &protocols)?));
-        Ok(Self(Arc::new(Inner { files, protocols, current, stamps })))
+        let current = RwLock::new(Arc::new(load(&files, &protocols, names)?));
+        Ok(Self(Arc::new(Inner { files, protocols, names, current, stamps })))
     }
 
     /// Reads the files again. Connections that begin from now on use what was read.
@@ -67,7 +91,7 @@ impl ClientTls {
     /// # Errors
     /// As [`Self::new`]; what was in use before stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let fresh = Arc::new(load(&self.0.files, &self.0.protocols)?);
+        let fresh = Arc::new(load(&self.0.files, &self.0.protocols, self.0.names)?);
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -85,7 +109,7 @@ impl ClientTls {
     }
 }
 
-fn load(files: &ClientTlsFiles, protocols: &[Vec<u8>]) -> Result<ClientConfig, TlsError> {
+fn load(files: &ClientTlsFiles, protocols: &[Vec<u8>], names: Names) -> Result<ClientConfig, TlsError> {
     let provider = provider();
     let roots = match &files.ca {
         Some(path) => files::authorities(path)?,
@@ -93,8 +117,13 @@ fn load(files: &ClientTlsFiles, protocols: &[Vec<u8>]) -> Result<ClientConfig, T
     };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(VERSIONS)
-        .map_err(TlsError::Internal)?
-        .with_root_certificates(roots);
+        .map_err(TlsError::Internal)?;
+    let builder = match names {
+        Names::Checked => builder.with_root_certificates(roots),
+        Names::Any => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Members::new(roots, Arc::clone(&provider))?)),
+    };
     let mut config = match &files.identity {
         None => builder.with_no_client_auth(),
         Some(own) => {

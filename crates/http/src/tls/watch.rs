@@ -36,7 +36,7 @@ pub(super) async fn follow(
             Ok(()) => tracing::info!(subject, "TLS files changed and are in use"),
             // Once for each change, not every period.
             Err(error) if changed => {
-                tracing::error!(subject, %error, "TLS files changed and cannot be used; the old ones stay in use")
+                tracing::error!(subject, %error, "TLS files changed and cannot be used; the old ones stay in use");
             }
             Err(_) => {}
         }

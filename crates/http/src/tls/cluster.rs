@@ -1,0 +1,104 @@
+//! One certificate for everything that members of a cluster say to each other: their HTTP ports, their HTTP clients, their peers.
+//!
+//! Every connection shows the member's certificate and demands one of the same authority from the other side. HTTP clients check the
+//! server's name as well, because a tracker or an origin is asked under a name; peers of the swarm meet under addresses, so for
+//! them membership is all.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+
+use super::{ClientTls, ClientTlsFiles, Identity, Tls, TlsError, TlsFiles};
+use crate::Shutdown;
+
+/// What peers of the swarm speak inside TLS (ALPN), so that no HTTP client is ever taken for a peer.
+const PEER_PROTOCOL: &[&[u8]] = &[b"shoal-peer"];
+
+/// A member's files, PEM: what `shoalctl ca issue` writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterTlsFiles {
+    /// The cluster's authority; several while it is rotated.
+    pub ca: PathBuf,
+    /// The member's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// The TLS of a member, on all sides. Clones share it.
+#[derive(Clone, Debug)]
+pub struct ClusterTls {
+    server: Tls,
+    client: ClientTls,
+    peer_server: Tls,
+    peer_client: ClientTls,
+}
+
+impl ClusterTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`TlsError`], which names the file and what to do about it.
+    pub fn new(files: &ClusterTlsFiles) -> Result<Self, TlsError> {
+        let server = TlsFiles {
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
+            client_ca: Some(files.ca.clone()),
+            client_required: true,
+        };
+        let identity = Identity { certificate: files.certificate.clone(), key: files.key.clone() };
+        let client = ClientTlsFiles { ca: Some(files.ca.clone()), identity: Some(identity) };
+        Ok(Self {
+            server: Tls::server(server.clone())?,
+            client: ClientTls::new(client.clone())?,
+            peer_server: Tls::with_protocols(server, PEER_PROTOCOL)?,
+            peer_client: ClientTls::of_members(client, PEER_PROTOCOL)?,
+        })
+    }
+
+    /// For the member's HTTP ports that only members may use.
+    pub const fn server(&self) -> &Tls {
+        &self.server
+    }
+
+    /// For HTTP requests to other members.
+    pub const fn client(&self) -> &ClientTls {
+        &self.client
+    }
+
+    /// Takes a connection of a peer.
+    ///
+    /// # Errors
+    /// When the other side is no member, or the connection fails.
+    pub async fn accept_peer(
+        &self,
+        stream: TcpStream,
+    ) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+        self.peer_server.acceptor().accept(stream).await
+    }
+
+    /// Makes a connection to a peer into one between members.
+    ///
+    /// # Errors
+    /// When the other side is no member, or the connection fails.
+    pub async fn connect_peer(
+        &self,
+        stream: TcpStream,
+        addr: SocketAddr,
+    ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        self.peer_client.connector().connect(ServerName::from(addr.ip()), stream).await
+    }
+
+    /// Reads the files again whenever they change, until `shutdown`.
+    pub async fn watch(self, shutdown: Shutdown) {
+        let Self { server, client, peer_server, peer_client } = self;
+        let servers =
+            async { tokio::join!(server.watch(shutdown.clone()), peer_server.watch(shutdown.clone())) };
+        let clients =
+            async { tokio::join!(client.watch(shutdown.clone()), peer_client.watch(shutdown.clone())) };
+        tokio::join!(servers, clients);
+    }
+}
