@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::{Error, Result};
 
 /// "Shoa": says whose database this is (`PRAGMA application_id`).
-const APPLICATION_ID: i64 = 0x5368_6f61;
+pub(super) const APPLICATION_ID: i64 = 0x5368_6f61;
 
 /// How long a connection waits for another one's lock. Only an operator's sqlite3 shell ever makes us wait.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ const LOG_LEN_MAX: i64 = 64 << 20;
 ///
 /// Digests are stored as one byte for the algorithm and the raw hash. `bytes` is the last column of its table because SQLite reads
 /// a row from the left, and large values lie on pages of their own. `refs.kind`: 0 a blob, 1 a blob that may be missing, 2 a manifest.
-const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 2] = [
     "
     CREATE TABLE repositories (
         id   INTEGER PRIMARY KEY,

@@ -1,14 +1,19 @@
 //! The contract suite over SQLite, and what survives a lock, a copy and a kill.
 
+mod damage;
+mod linear;
+mod measure;
+mod migration;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::contract::{self, manifest, name, tag};
+use crate::{Message, Outbox as _, OutboxLen, Upkeep as _};
 
 /// Tells the test program to be the process that gets killed, and where to write.
 const VICTIM: &str = "SHOAL_METADATA_VICTIM";
@@ -108,39 +113,83 @@ async fn a_killed_process_loses_nothing_acknowledged() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn measure_put_manifest_per_second_with_32_writers() {
-    const WRITERS: usize = 32;
-    const EACH: usize = 300;
-    let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap(); // a disk, where /tmp may be memory
+#[tokio::test]
+async fn a_backup_holds_what_was_acknowledged_and_does_not_disturb() {
+    let (catalog, directory) = open();
+    for index in 0..50 {
+        put(&catalog, index).await;
+    }
+    let copy = tempfile::tempdir().unwrap();
+    let target = copy.path().join(DATABASE);
+    let (backed_up, ()) = tokio::join!(catalog.backup(&target), async {
+        for index in 50..80 {
+            put(&catalog, index).await;
+        }
+    });
+    backed_up.unwrap();
+    let again = catalog.backup(&target).await.unwrap_err();
+    assert!(matches!(again, Error::Io { .. }), "what is there is not overwritten: {again}");
+    let nowhere = directory.path().join("absent/metadata.db");
+    assert!(catalog.backup(&nowhere).await.is_err());
+    assert_eq!(std::fs::read_dir(copy.path()).unwrap().count(), 1, "nothing is left beside it");
+    let restored = Embedded::open(copy.path()).unwrap();
+    for index in 0..50 {
+        assert_has(&restored, index).await;
+    }
+    put(&restored, 100).await;
+    for index in 50..80 {
+        assert_has(&catalog, index).await;
+    }
+}
+
+#[tokio::test]
+async fn a_backup_that_was_cut_short_is_no_obstacle() {
+    let (catalog, _directory) = open();
+    put(&catalog, 1).await;
+    let copy = tempfile::tempdir().unwrap();
+    let target = copy.path().join(DATABASE);
+    std::fs::write(copy.path().join("metadata.db.partial"), "half of it").unwrap();
+    catalog.backup(&target).await.unwrap();
+    assert_has(&Embedded::open(copy.path()).unwrap(), 1).await;
+}
+
+#[tokio::test]
+async fn pulls_are_written_down_when_the_store_closes() {
+    let (catalog, directory) = open();
+    put(&catalog, 1).await;
+    catalog.pulled(&name("a"), &Reference::Tag(tag("v1")));
+    let tags = catalog.walk_tags(&name("a"), None, 10).await.unwrap().items;
+    assert!(tags.iter().all(|record| record.pulled_at.is_none()));
+    drop(catalog);
     let catalog = Embedded::open(directory.path()).unwrap();
-    let bytes = Bytes::from(vec![b'x'; 2000]);
-    let start = Instant::now();
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|writer| {
-            let (catalog, bytes) = (catalog.clone(), bytes.clone());
-            tokio::spawn(async move {
-                for index in 0..EACH {
-                    let content = format!("{writer}/{index}");
-                    let put = PutManifest {
-                        bytes: bytes.clone(),
-                        ..manifest(&format!("w{writer}"), &content, &["latest"])
-                    };
-                    let outcome = catalog.put_manifest(put).await;
-                    assert!(matches!(outcome, Ok(PutOutcome::Stored { .. })), "{outcome:?}");
-                }
-            })
-        })
-        .collect();
-    for writer in writers {
-        writer.await.unwrap();
+    let tags = catalog.walk_tags(&name("a"), None, 10).await.unwrap().items;
+    assert!(tags.iter().any(|record| record.tag == tag("v1") && record.pulled_at.is_some()));
+}
+
+#[tokio::test]
+async fn a_full_outbox_drops_the_oldest_and_holds_up_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { outbox_len_max: 3, ..Options::default() };
+    let catalog = Embedded::open_with(directory.path(), options).unwrap();
+    let message = |text: &'static str| vec![Bytes::from_static(text.as_bytes())];
+    for text in ["one", "two"] {
+        catalog.outbox_append(message(text)).await.unwrap();
     }
-    let rate = |count: usize, start: Instant| count as f64 / start.elapsed().as_secs_f64();
-    println!("put_manifest: {:.0}/s with {WRITERS} writers, each durable", rate(WRITERS * EACH, start));
-    let start = Instant::now();
-    for _ in 0..20_000 {
-        catalog.manifest(&name("w0"), &Reference::Tag(tag("latest"))).await.unwrap().unwrap();
-    }
-    println!("manifest by tag: {:.0}/s with one reader", rate(20_000, start));
+    let blob = Digest::sha256(b"blob");
+    catalog.link_blob(&name("a"), &blob, 1, [message("three"), message("four")].concat()).await.unwrap();
+    assert_eq!(catalog.outbox_len(), OutboxLen { waiting: 3, dropped: 1 });
+    // A change that is undone changes neither number.
+    catalog.link_blob(&name("a"), &blob, 2, message("no")).await.unwrap_err();
+    catalog.outbox_append(message("five")).await.unwrap();
+    assert_eq!(catalog.outbox_len(), OutboxLen { waiting: 3, dropped: 2 });
+    let texts =
+        |messages: Vec<Message>| messages.into_iter().map(|message| message.payload).collect::<Vec<_>>();
+    let waiting = texts(catalog.outbox_peek(10, clock::now()).await.unwrap());
+    assert_eq!(waiting, ["three", "four", "five"]);
+    drop(catalog);
+    let catalog = Embedded::open_with(directory.path(), options).unwrap();
+    assert_eq!(catalog.outbox_len(), OutboxLen { waiting: 3, dropped: 0 });
+    catalog.outbox_append(["1", "2", "3", "4", "5"].map(Bytes::from).to_vec()).await.unwrap();
+    assert_eq!(texts(catalog.outbox_peek(10, clock::now()).await.unwrap()), ["3", "4", "5"]);
+    assert_eq!(catalog.outbox_len(), OutboxLen { waiting: 3, dropped: 5 });
 }
