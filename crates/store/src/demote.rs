@@ -3,6 +3,7 @@
 //! The blob stays visible while it is read through (every read of it is verified anyway). Then its description is written beside
 //! the downloads, and one rename of the data file moves it over.
 
+use std::fs;
 use std::io;
 use std::sync::{Arc, Weak};
 
@@ -29,10 +30,12 @@ pub(crate) fn demote(shared: &Arc<Shared>, digest: &Digest) -> Result<Partial> {
     for _ in 0..TRIES {
         let blob = match blob::open(shared, digest) {
             Ok(blob) => blob,
-            // Somebody else who met the same bad piece may have been faster.
-            Err(Error::BlobNotFound(_)) => {
-                return partials::resume(shared, digest).map_err(|_| Error::BlobNotFound(*digest));
-            }
+            // Somebody else who met the same bad piece may have been faster, or it was set aside.
+            Err(Error::BlobNotFound(_)) => match partials::resume(shared, digest) {
+                Ok(partial) => return Ok(partial),
+                Err(_) if shared.unquarantine(digest)? => continue,
+                Err(_) => return Err(Error::BlobNotFound(*digest)),
+            },
             Err(error) => return Err(error),
         };
         let Some(opened) = blob.opened() else { return demote_packed(shared, &blob) };
@@ -90,6 +93,42 @@ fn demote_opened(shared: &Arc<Shared>, blob: &Opened, good: Bitfield) -> Result<
     *state = SlotState::Stored(Arc::downgrade(&live));
     slot.note_use(shared.index.next_use());
     Ok(Some(Partial::new(live)))
+}
+
+/// Turns data of the wrong size that no index knows into a download that claims every piece: resuming verifies them. False when
+/// somebody else was faster. When a download of the same blob is there already, the bad data goes.
+pub(crate) fn demote_unknown(shared: &Shared, metainfo: &Metainfo) -> Result<bool> {
+    let digest = metainfo.digest();
+    let data = shared.paths.blob(digest, Part::Data);
+    let slot = shared.partials.get_or_insert(digest);
+    let mut state = hold(&slot.state);
+    let is_fresh = matches!(&*state, SlotState::Fresh);
+    let _stripe = shared.stripes.hold(digest);
+    if shared.index.size(digest).is_some() || !data.exists() {
+        if is_fresh {
+            shared.partials.end(&slot, &mut state);
+        }
+        return Ok(false);
+    }
+    if is_fresh {
+        let claims = Bitfield::full(metainfo.layout().piece_count());
+        let moved = shared
+            .describe_partial(metainfo, &claims)
+            .and_then(|()| disk::rename(&data, &shared.paths.partial(digest, Part::Data)));
+        if let Err(error) = moved {
+            shared.partials.end(&slot, &mut state);
+            return Err(error);
+        }
+        let there = fs::metadata(shared.paths.partial(digest, Part::Data)).map_or(0, |file| file.len());
+        slot.promise(&shared.space, metainfo.size().saturating_sub(there));
+        slot.set_size(metainfo.size());
+        shared.space.found(Class::Partial, metainfo.size());
+        *state = SlotState::Stored(Weak::new());
+    } else {
+        disk::remove(&data)?;
+    }
+    disk::remove_leftover(&shared.paths.blob(digest, Part::Metainfo));
+    Ok(is_fresh)
 }
 
 /// Moves the files of a blob into a fresh slot and gives the pieces that are in them; `None` when the blob has left the store. The

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::direct;
 use crate::error::{Error, Result};
 use crate::id::UploadId;
 use crate::paths::Paths;
@@ -60,19 +61,29 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
 
 /// Calls `each` with the content of `path` from its beginning, in order.
 pub(crate) fn read_through(path: &Path, mut each: impl FnMut(&[u8])) -> Result<()> {
-    let mut read = || -> io::Result<()> {
-        let mut file = File::open(path)?;
-        let mut buffer = vec![0; READ_LEN];
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(len) => each(&buffer[..len]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+    read_file(path, false, &mut each).map_err(|source| Error::io("read", path, source))
+}
+
+/// As [`read_through`]. With `passing` the page cache forgets what was read, as far as nobody else has it in use.
+pub(crate) fn read_file(path: &Path, passing: bool, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    direct::read_in_order(&file);
+    let mut buffer = vec![0; READ_LEN];
+    let mut offset = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(len) => {
+                each(&buffer[..len]);
+                if passing {
+                    direct::let_go(&file, offset, len as u64);
+                }
+                offset += len as u64;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-    };
-    read().map_err(|source| Error::io("read", path, source))
+    }
 }
 
 /// A file under `tmp/` that goes away unless it was renamed.

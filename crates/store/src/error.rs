@@ -62,7 +62,7 @@ pub enum Error {
         index: PieceIndex,
     },
     /// A blob whose metainfo is lost and whose bytes do not match its digest. It has left the store.
-    #[error("blob {0} was damaged on disk and has been removed; fetch it again")]
+    #[error("blob {0} is damaged on the disk and has left the store; push or fetch it again")]
     CorruptBlob(Digest),
     /// The content has another digest than the one it was committed under.
     #[error("the content has digest {got}, not {expected}; send it again")]

@@ -5,6 +5,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Op {
     Create,
+    #[cfg_attr(not(test), expect(dead_code, reason = "only a fault asks which change was a write"))]
     Write,
     Sync,
     Rename,
@@ -71,19 +72,19 @@ mod injected {
     struct Plan {
         seen: Vec<Op>,
         fault: Option<(usize, Fault)>,
+        happened: bool,
     }
 
     impl Faults {
         /// The operation after `after` others fails, once. Forgets what was planned and seen before.
         pub(crate) fn plan(&self, after: usize, fault: Fault) {
-            *hold(&self.plan) = Plan { seen: Vec::new(), fault: Some((after, fault)) };
+            *hold(&self.plan) = Plan { fault: Some((after, fault)), ..Plan::default() };
         }
 
         /// Ends the plan; gives the operations that were tried, and whether the fault has happened.
         pub(crate) fn end(&self) -> (Vec<Op>, bool) {
             let plan = std::mem::take(&mut *hold(&self.plan));
-            let happened = plan.fault.is_none();
-            (plan.seen, happened)
+            (plan.seen, plan.happened)
         }
 
         fn next(&self, op: Op) -> Option<Fault> {
@@ -95,8 +96,9 @@ mod injected {
                 Fault::Error(_) => None,
                 // A short write is followed by the reason for it.
                 Fault::Short(_, errno) if op == Op::Write => Some((after, Fault::Error(errno))),
-                Fault::Short(..) => plan.fault,
+                Fault::Short(..) => return None,
             };
+            plan.happened = true;
             Some(fault)
         }
 

@@ -13,6 +13,9 @@
 //! | upload without one of them | removed |
 //! | anything in `tmp/` | removed |
 //!
+//! A cache looks at every blob at start. A durable store may have a million: there the pack is loaded from its summaries, see
+//! [`crate::pack`], and the rows about blobs hold from the moment that somebody asks for one, see [`crate::counting`].
+//!
 //! Names that the store would not give are foreign: they are counted and left alone. A damaged file is never a reason to fail; a
 //! directory that cannot be read is, because taking its blobs for lost would be worse.
 
@@ -30,18 +33,20 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::id::UploadId;
 use crate::options::Options;
+use crate::pack::Limits;
 use crate::paths::{ALGORITHMS, Part, Paths, parse_upload_file};
-use crate::space::Class;
+use crate::space::{Class, Space};
 use crate::store::Shared;
 
-use self::listing::{for_each_file, list};
+pub(crate) use self::blobs::find;
+pub(crate) use self::listing::{Parts, for_each_file, list, list_shards};
 
 mod blobs;
 mod listing;
 #[cfg(test)]
 mod tests;
 
-/// What was found when the store was opened, for the log.
+/// What was found when the store was opened, or when its files were counted afterwards, for the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
     /// Complete blobs.
@@ -56,36 +61,77 @@ pub struct Recovery {
     pub rederived: usize,
     /// Blobs whose data had the wrong size; they count in `partials`.
     pub demoted: usize,
+    /// Bytes cut off the torn end of the pack: what was being written and was not acknowledged.
+    pub cut_bytes: u64,
+    /// Places in the pack that are damaged. The blobs there have left the store.
+    pub damaged: usize,
     /// Files removed because they were part of nothing whole.
     pub removed: usize,
     /// Entries left alone because the store would not give such a name.
     pub foreign: usize,
 }
 
+impl std::ops::Add for Recovery {
+    type Output = Self;
+
+    /// What was found at two times, or in two places.
+    fn add(self, other: Self) -> Self {
+        Self {
+            blobs: self.blobs + other.blobs,
+            bytes: self.bytes + other.bytes,
+            partials: self.partials + other.partials,
+            uploads: self.uploads + other.uploads,
+            rederived: self.rederived + other.rederived,
+            demoted: self.demoted + other.demoted,
+            cut_bytes: self.cut_bytes + other.cut_bytes,
+            damaged: self.damaged + other.damaged,
+            removed: self.removed + other.removed,
+            foreign: self.foreign + other.foreign,
+        }
+    }
+}
+
 impl std::fmt::Display for Recovery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { blobs, bytes, partials, uploads, rederived, demoted, removed, foreign } = self;
+        let Self {
+            blobs,
+            bytes,
+            partials,
+            uploads,
+            rederived,
+            demoted,
+            cut_bytes,
+            damaged,
+            removed,
+            foreign,
+        } = self;
         write!(
             f,
             "{blobs} blobs ({bytes} bytes), {partials} unfinished downloads, {uploads} unfinished uploads; "
         )?;
         write!(
             f,
-            "{rederived} metainfos made again, {demoted} blobs to complete, {removed} files removed, {foreign} foreign"
+            "{rederived} metainfos made again, {demoted} blobs to complete, {cut_bytes} torn bytes cut off, {damaged} places damaged, \
+             {removed} files removed, {foreign} foreign"
         )
     }
 }
 
 /// Locks and recovers the directory.
-pub(crate) fn open(root: &Path, options: Options) -> Result<(Arc<Shared>, Recovery)> {
+pub(crate) fn open(root: &Path, options: Options, limits: Limits) -> Result<(Arc<Shared>, Recovery)> {
     let paths = Paths::new(root);
     create_root(root, options.is_durable())?;
     let lock = lock(&paths)?;
     create_directories(&paths, options.is_durable())?;
-    let shared = Arc::new(Shared::new(paths, options, lock));
     let mut recovery = Recovery::default();
+    let space = Arc::new(Space::new(paths.root(), &options));
+    let shared = Shared::new(paths, options, lock, space);
     empty_tmp(&shared, &mut recovery)?;
-    blobs::recover(&shared, &mut recovery)?;
+    let shared = Arc::new(shared.with_pack(limits, &mut recovery)?);
+    shared.recover_quarantine()?;
+    if !options.is_durable() {
+        blobs::recover(&shared, &mut recovery)?;
+    }
     for algorithm in ALGORITHMS {
         recover_partials(&shared, algorithm, &mut recovery)?;
     }
@@ -93,6 +139,9 @@ pub(crate) fn open(root: &Path, options: Options) -> Result<(Arc<Shared>, Recove
     // The limits may have been lowered since. What cannot be evicted stays, and new bytes are refused.
     if let Err(error) = shared.reserve(Class::Blob, 0) {
         tracing::warn!(%error, "the store is fuller than its limits allow");
+    }
+    if options.is_durable() {
+        shared.counting.start(&shared)?;
     }
     Ok((shared, recovery))
 }
@@ -145,7 +194,8 @@ fn empty_tmp(shared: &Shared, recovery: &mut Recovery) -> Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path, recovery: &mut Recovery) {
+/// Removes a file that is part of nothing whole.
+pub(crate) fn remove(path: &Path, recovery: &mut Recovery) {
     match disk::remove(path) {
         Ok(true) => recovery.removed += 1,
         Ok(false) => {}
@@ -155,7 +205,12 @@ fn remove(path: &Path, recovery: &mut Recovery) {
 
 fn recover_partials(shared: &Shared, algorithm: Algorithm, recovery: &mut Recovery) -> Result<()> {
     for (digest, parts) in list(&shared.paths.partials(algorithm), algorithm, |_| true, recovery)? {
-        let size = match shared.index.size(&digest) {
+        // One that was a blob of the wrong size until just now.
+        if shared.partials.has(&digest) {
+            recovery.partials += 1;
+            continue;
+        }
+        let size = match shared.size(&digest) {
             Some(_) => None,
             None => stored_size(shared, &digest)?,
         };

@@ -9,6 +9,10 @@
 //!   partials/<algorithm>/<hex>.data           sparse: pieces at their places
 //!   partials/<algorithm>/<hex>.have           one byte per piece, 1 = written
 //!   partials/<algorithm>/<hex>.metainfo       what the pieces are checked against
+//!   pack/<id>.data                            a segment: small content, one record after the other; id = 8 hexadecimal digits
+//!   pack/<id>.summary                         what is in a segment that is full, to save reading it
+//!   quarantine/<algorithm>/<hex>.data         a damaged blob that was set aside
+//!   quarantine/<algorithm>/<hex>.metainfo     what its good pieces can be told by
 //!   blobs/<algorithm>/<hh>/<hex>.data         a complete blob; hh = first two characters of hex
 //!   blobs/<algorithm>/<hh>/<hex>.metainfo     a blob is complete when it has both files and their sizes agree
 //! ```
@@ -91,6 +95,27 @@ impl Paths {
         self.partials(digest.algorithm()).join(file_name(digest, part))
     }
 
+    pub(crate) fn pack(&self) -> PathBuf {
+        self.root.join("pack")
+    }
+
+    pub(crate) fn segment(&self, id: u32) -> PathBuf {
+        self.pack().join(format!("{id:08x}.data"))
+    }
+
+    pub(crate) fn segment_summary(&self, id: u32) -> PathBuf {
+        self.pack().join(format!("{id:08x}.summary"))
+    }
+
+    /// The directory of damaged blobs.
+    pub(crate) fn quarantine(&self, algorithm: Algorithm) -> PathBuf {
+        self.root.join("quarantine").join(algorithm.as_str())
+    }
+
+    pub(crate) fn quarantined(&self, digest: &Digest, part: Part) -> PathBuf {
+        self.quarantine(digest.algorithm()).join(file_name(digest, part))
+    }
+
     /// The directory that holds an algorithm's shards.
     pub(crate) fn blobs(&self, algorithm: Algorithm) -> PathBuf {
         self.root.join("blobs").join(algorithm.as_str())
@@ -111,9 +136,11 @@ impl Paths {
 
     /// Every directory below the root but the shards, parents first.
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
-        let mut all = vec![self.tmp(), self.uploads(), self.root.join("partials"), self.root.join("blobs")];
+        let mut all = vec![self.tmp(), self.uploads()];
+        all.extend(["partials", "quarantine", "blobs"].map(|name| self.root.join(name)));
+        all.push(self.pack());
         for algorithm in ALGORITHMS {
-            all.extend([self.partials(algorithm), self.blobs(algorithm)]);
+            all.extend([self.partials(algorithm), self.quarantine(algorithm), self.blobs(algorithm)]);
         }
         all
     }
@@ -137,6 +164,19 @@ pub(crate) fn parse_digest_file(algorithm: Algorithm, name: &OsStr) -> Option<(D
         [Part::Data, Part::Have, Part::Metainfo].into_iter().find(|part| part.extension() == extension)?;
     let digest = format!("{}:{hex}", algorithm.as_str()).parse().ok()?;
     Some((digest, part))
+}
+
+/// Reads a name in the directory of segments; true for the segment itself. `None` when it is foreign.
+pub(crate) fn parse_segment_file(name: &OsStr) -> Option<(u32, bool)> {
+    let (id, extension) = name.to_str()?.split_once('.')?;
+    let is_data = match extension {
+        "data" => true,
+        "summary" => false,
+        _ => return None,
+    };
+    let is_ours = id.len() == 8 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let id = u32::from_str_radix(id, 16).ok().filter(|id| is_ours && *id > 0)?;
+    Some((id, is_data))
 }
 
 /// Reads a name in the directory of uploads; true for the data file. `None` when it is foreign.
@@ -182,6 +222,20 @@ mod tests {
         }
         for name in ["", "a", "AB", "+1", "-0", "abc", "g0", "é"] {
             assert_eq!(parse_shard(OsStr::new(name)), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn segment_names_read_back() {
+        let paths = Paths::new(Path::new("/s"));
+        for id in [1, 0xabc, u32::MAX] {
+            assert_eq!(parse_segment_file(paths.segment(id).file_name().unwrap()), Some((id, true)));
+            let summary = paths.segment_summary(id);
+            assert_eq!(parse_segment_file(summary.file_name().unwrap()), Some((id, false)));
+        }
+        for name in ["00000000.data", "1.data", "+0000001.data", "0000000A.data", "00000001.txt", "00000001"]
+        {
+            assert_eq!(parse_segment_file(OsStr::new(name)), None, "{name}");
         }
     }
 

@@ -54,7 +54,7 @@ pub(crate) fn verified(file: &File, path: &Path, metainfo: &Metainfo, wanted: &B
     Ok(good)
 }
 
-fn is_damage(error: &io::Error) -> bool {
+pub(crate) fn is_damage(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof
         || error.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
 }

@@ -19,6 +19,8 @@ pub(crate) enum Class {
     Blob,
     Partial,
     Upload,
+    /// Damaged blobs that were set aside.
+    Quarantine,
 }
 
 /// Bytes that may be taken before the disk is asked for its free space again. Small against any sensible reserve, large enough
@@ -73,11 +75,12 @@ pub(crate) struct Held {
     pub(crate) blobs: u64,
     pub(crate) partials: u64,
     pub(crate) uploads: u64,
+    pub(crate) quarantine: u64,
 }
 
 impl Held {
     pub(crate) const fn total(&self) -> u64 {
-        self.blobs.saturating_add(self.partials).saturating_add(self.uploads)
+        self.blobs.saturating_add(self.partials).saturating_add(self.uploads).saturating_add(self.quarantine)
     }
 
     fn of(&mut self, class: Class) -> &mut u64 {
@@ -85,6 +88,7 @@ impl Held {
             Class::Blob => &mut self.blobs,
             Class::Partial => &mut self.partials,
             Class::Upload => &mut self.uploads,
+            Class::Quarantine => &mut self.quarantine,
         }
     }
 }
@@ -239,7 +243,7 @@ mod tests {
         space.give_back(Class::Partial, 4);
         space.transfer(Class::Upload, Class::Blob, 2);
         space.take(Class::Blob, 3).unwrap().unwrap();
-        assert_eq!(space.held(), Held { blobs: 9, partials: 0, uploads: 0 });
+        assert_eq!(space.held(), Held { blobs: 9, ..Held::default() });
     }
 
     #[test]

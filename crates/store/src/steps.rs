@@ -21,6 +21,14 @@ pub(crate) enum Step {
     DataDemoted,
     DataUnlinked,
     MetainfoUnlinked,
+    SegmentCreated,
+    GroupWritten,
+    GroupSynced,
+    SegmentSealed,
+    SegmentUnlinked,
+    SummaryUnlinked,
+    DataSetAside,
+    MetainfoSetAside,
 }
 
 #[cfg(not(test))]

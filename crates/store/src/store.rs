@@ -12,6 +12,7 @@ use shoal_oci::Digest;
 use shoal_swarm_types::Metainfo;
 
 use crate::blob::{self, Blob};
+use crate::counting::Counting;
 use crate::demote;
 use crate::direct::{Buffer, Buffers};
 use crate::error::Result;
@@ -21,12 +22,15 @@ use crate::index::Index;
 use crate::locks::Stripes;
 use crate::open::{self, Recovery};
 use crate::options::Options;
+use crate::pack::{Limits, Pack};
 use crate::partial::Partial;
 use crate::partials::{self, Partials};
 use crate::paths::Paths;
+use crate::quarantine::Quarantine;
 use crate::space::{Shortage, Space};
 use crate::upload::{Upload, UploadStatus};
 use crate::uploads::{self, Uploads};
+use crate::verified::Verified;
 use crate::writer::Writers;
 
 /// A content-addressed store in one directory. Cheap to clone; the directory stays locked until the last clone and the last handle
@@ -40,9 +44,12 @@ pub struct Store {
 pub(crate) struct Shared {
     pub(crate) paths: Paths,
     pub(crate) options: Options,
-    pub(crate) space: Space,
-    pub(crate) index: Index,
-    pub(crate) stripes: Stripes,
+    pub(crate) space: Arc<Space>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) stripes: Arc<Stripes>,
+    /// Small content, in a durable store.
+    pub(crate) pack: Option<Pack>,
+    pub(crate) counting: Counting,
     pub(crate) uploads: Uploads,
     pub(crate) partials: Partials,
     /// Held by the one thread that makes room.
@@ -51,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) writers: Writers,
     pub(crate) faults: Arc<Faults>,
+    pub(crate) verified: Verified,
+    pub(crate) quarantine: Quarantine,
     /// Locked until the last handle is dropped.
     lock: File,
 }
@@ -75,7 +84,7 @@ pub struct Listed {
 pub struct Usage {
     /// Bytes of complete blobs.
     pub bytes: u64,
-    /// Bytes that `bytes`, `partial_bytes` and `upload_bytes` may reach together; `None` = no limit.
+    /// Bytes that `bytes`, `partial_bytes`, `upload_bytes` and `quarantine_bytes` may reach together; `None` = no limit.
     pub capacity: Option<u64>,
     /// Number of complete blobs.
     pub blobs: usize,
@@ -83,6 +92,8 @@ pub struct Usage {
     pub partial_bytes: u64,
     /// Bytes of unfinished uploads.
     pub upload_bytes: u64,
+    /// Bytes of damaged blobs that were set aside.
+    pub quarantine_bytes: u64,
     /// Blobs and idle downloads evicted since the store was opened.
     pub evictions: u64,
     /// Whether the files that were there when the store was opened are still being counted: until then the other figures are too
@@ -90,25 +101,63 @@ pub struct Usage {
     pub counting: bool,
     /// Bytes of the pack that belong to no blob any more, until they are compacted.
     pub dead_bytes: u64,
+    /// Small blobs that were found damaged, and left the store, since it was opened.
+    pub damaged: u64,
 }
 
 impl Shared {
-    pub(crate) fn new(paths: Paths, options: Options, lock: File) -> Self {
+    pub(crate) fn new(paths: Paths, options: Options, lock: File, space: Arc<Space>) -> Self {
         Self {
-            space: Space::new(paths.root(), &options),
+            space,
             buffers: Arc::new(Buffers::new(&paths)),
             paths,
             options,
-            index: Index::default(),
-            stripes: Stripes::new(),
+            index: Arc::default(),
+            stripes: Arc::new(Stripes::new()),
+            pack: None,
+            counting: Counting::default(),
             uploads: Uploads::default(),
             partials: Partials::default(),
             evictor: Mutex::default(),
             evictions: AtomicU64::new(0),
             writers: Writers::default(),
             faults: Arc::default(),
+            verified: Verified::default(),
+            quarantine: Quarantine::default(),
             lock,
         }
+    }
+}
+
+impl Shared {
+    /// Opens the pack, which only a durable store has.
+    pub(crate) fn with_pack(mut self, limits: Limits, recovery: &mut Recovery) -> Result<Self> {
+        if self.options.is_durable() {
+            self.pack = Some(Pack::open(&self.paths, &self.space, limits, recovery)?);
+        }
+        Ok(self)
+    }
+
+    /// See [`Store::each_digest`].
+    fn each_digest(&self, after: Option<&Digest>, limit: usize) -> Vec<Listed> {
+        let packed = self.pack.as_ref().map(|pack| pack.after(after, limit)).unwrap_or_default();
+        let filed = self.index.after(after, limit);
+        let mut all: Vec<_> = packed.into_iter().chain(filed).collect();
+        all.sort_by_key(|(digest, ..)| *digest);
+        all.dedup_by_key(|(digest, ..)| *digest);
+        all.truncate(limit);
+        all.into_iter().map(|(digest, size, modified)| Listed { digest, size, modified }).collect()
+    }
+
+    /// Every complete blob, packed or with files.
+    fn digests(&self) -> Vec<Digest> {
+        let mut all = self.index.digests();
+        if let Some(pack) = &self.pack {
+            // A blob may have both, and is one.
+            all.retain(|digest| pack.size(digest).is_none());
+            all.extend(pack.after(None, usize::MAX).into_iter().map(|(digest, ..)| digest));
+        }
+        all
     }
 }
 
@@ -128,13 +177,14 @@ impl Store {
     /// # Errors
     /// [`crate::Error::Locked`] when another process (or another `Store` in this one) has the directory; otherwise the disk's error.
     pub fn open(root: &Path, options: Options) -> Result<(Self, Recovery)> {
-        let (shared, recovery) = open::open(root, options)?;
+        let (shared, recovery) = open::open(root, options, Limits::default())?;
         Ok((Self { shared }, recovery))
     }
 
-    /// Size of a complete blob in bytes. Does not touch the disk and does not count as a use.
+    /// Size of a complete blob in bytes. Not counted as a use. Does not touch the disk, except that while [`Usage::counting`] holds a blob
+    /// that was not met yet is looked for under its name.
     pub fn stat(&self, digest: &Digest) -> Option<u64> {
-        self.shared.index.size(digest)
+        self.shared.size(digest)
     }
 
     /// Opens a complete blob. As long as the handle lives the blob is not evicted.
@@ -145,8 +195,8 @@ impl Store {
         blob::open(&self.shared, digest)
     }
 
-    /// Removes a complete blob; false when there is none. Those who have it open can read it to its end. After a power failure the
-    /// blob may be back.
+    /// Removes a complete blob; false when there is none. Those who have it open can read it to its end. After a power failure a blob
+    /// with files may be back; a small one in a durable store is gone for good when this returns.
     ///
     /// # Errors
     /// The disk's error; the blob is then still there.
@@ -156,7 +206,7 @@ impl Store {
 
     /// The complete blobs, in no particular order.
     pub fn digests(&self) -> Vec<Digest> {
-        self.shared.index.digests()
+        self.shared.digests()
     }
 
     /// The unfinished downloads, in no particular order: those found at start and those begun since.
@@ -183,41 +233,42 @@ impl Store {
         bytes: Bytes,
         done: impl FnOnce(Result<Metainfo>) + Send + 'static,
     ) {
-        done(self.put(&expected, &bytes));
+        self.shared.submit(&expected, bytes, done);
     }
 
     /// The content of a small blob, verified, if it can be had without waiting for the disk. `None` says nothing: ask
     /// [`Store::blob`], where blocking is allowed.
     pub fn small(&self, digest: &Digest) -> Option<Result<Bytes>> {
-        _ = digest;
-        None
+        self.shared.small(digest)
     }
 
     /// The complete blobs in the order of their digests: at most `limit` of those that come after `after`. For walks over all of
     /// them that do not hold them all in memory. While [`Usage::counting`] holds, files that were not met yet are missing.
     pub fn each_digest(&self, after: Option<Digest>, limit: usize) -> Vec<Listed> {
-        let mut digests = self.digests();
-        digests.retain(|digest| after.is_none_or(|after| *digest > after));
-        digests.sort_unstable();
-        digests.truncate(limit);
-        let listed = digests.into_iter().filter_map(|digest| {
-            Some(Listed { digest, size: self.stat(&digest)?, modified: SystemTime::UNIX_EPOCH })
-        });
-        listed.collect()
+        self.shared.each_digest(after.as_ref(), limit)
+    }
+
+    /// Waits until the files that were there when the store was opened are counted, and gives what was found by that; nothing in a
+    /// cache, which counts while it is opened. For tools and tests: nothing that serves has to wait.
+    pub fn finish_counting(&self) -> Recovery {
+        self.shared.counting.finish()
     }
 
     /// How full the store is.
     pub fn usage(&self) -> Usage {
         let held = self.shared.space.held();
+        let pack = self.shared.pack.as_ref();
         Usage {
             bytes: held.blobs,
             capacity: self.shared.options.capacity,
-            blobs: self.shared.index.count(),
+            blobs: self.shared.index.count() + pack.map_or(0, Pack::count),
             partial_bytes: held.partials,
             upload_bytes: held.uploads,
+            quarantine_bytes: held.quarantine,
             evictions: self.shared.evictions.load(Ordering::Relaxed),
-            counting: false,
-            dead_bytes: 0,
+            counting: self.shared.counting.is_running(),
+            dead_bytes: pack.map_or(0, Pack::dead_bytes),
+            damaged: pack.map_or(0, Pack::damaged),
         }
     }
 
@@ -308,9 +359,8 @@ impl Store {
     }
 }
 
-#[cfg(test)]
 impl Store {
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 }

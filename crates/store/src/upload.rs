@@ -28,6 +28,7 @@ use crate::commit::Placed;
 use crate::direct::{self, BUFFER_LEN, Buffer};
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::faults::Op;
 use crate::hashes::Hashes;
 use crate::id::UploadId;
 use crate::space::Class;
@@ -160,11 +161,14 @@ impl Upload {
             return self.commit_small(&metainfo);
         }
         let file = self.cached()?;
-        if let Err(error) = self.shared.sync_content(&file, &self.path) {
+        let syncing = self.shared.start_sync(&file);
+        let staged = self.shared.stage(&metainfo);
+        if let (_, Err(source)) = syncing.wait() {
+            // See sync_content: what the file has is not known any more.
             self.end();
-            return Err(error);
+            return Err(Error::io("sync", &self.path, source));
         }
-        let staged = self.shared.stage(&metainfo)?;
+        let staged = staged?;
         match self.shared.place(staged, &metainfo, &self.path, Class::Upload)? {
             Placed::New(_pin) => self.become_blob(),
             Placed::Present(_pin) => self.end(),
@@ -241,6 +245,7 @@ impl Upload {
         let file = if self.stored {
             disk::open_for_writing(&self.path, false)?
         } else {
+            self.shared.attempt(Op::Create, "create", &self.path)?;
             self.shared.create_upload_files(&self.id, &self.label)?
         };
         self.stored = true;
@@ -314,3 +319,6 @@ impl std::fmt::Debug for Upload {
         write!(f, "Upload({}, {} bytes)", self.id, self.size)
     }
 }
+
+#[cfg(test)]
+mod tests;

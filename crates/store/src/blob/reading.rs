@@ -1,0 +1,195 @@
+//! From a blob's file to a reader: verified once, then remembered (see `verified`), and set aside when it is damaged.
+//!
+//! What holds for every byte that comes out of here: it was verified in this call, or it was verified before and the file has not
+//! changed since, as fstat(2) says before and after the read. For a [`FileRange`] there is no "after": whoever sends it reads the
+//! file later. Bytes that somebody else writes into the file in between go out unseen, and so do bytes that the disk gets wrong
+//! when the page cache has dropped them and reads them again; the next request finds the file changed, or scrubbing finds the
+//! damage. The store itself never writes into the file of a complete blob.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use shoal_swarm_types::PieceIndex;
+
+use super::{Blob, Opened};
+use crate::direct;
+use crate::error::{Error, Result};
+use crate::piece;
+use crate::verified::Identity;
+
+/// Bytes read at a time, at most, unless a piece is longer: enough for the disk to be at its full rate, and for a reader to hold.
+const READ_LEN_MAX: u64 = 1024 * 1024;
+
+/// How far the disk reads ahead of somebody who reads in order.
+const AHEAD_LEN: u64 = 4 * 1024 * 1024;
+
+/// Verified bytes of a blob where they are: [`FileRange::len`] bytes of [`FileRange::file`] from [`FileRange::offset`] on.
+#[derive(Clone, Debug)]
+pub struct FileRange {
+    /// The blob's file. Read it; never write to it.
+    pub file: Arc<File>,
+    /// Where the bytes begin.
+    pub offset: u64,
+    /// How many they are.
+    pub len: u64,
+}
+
+impl Blob {
+    /// Where the bytes of `range` are, if every piece of it was verified before and the file has not changed since: they may be sent
+    /// without looking at them. `None` for everything else, so read them; that verifies them.
+    pub fn file_range(&self, range: Range<u64>) -> Option<FileRange> {
+        let opened = self.opened()?;
+        if range.is_empty() || range.end > self.size() {
+            return None;
+        }
+        let identity = opened.identity().ok()?;
+        if !opened.is_verified(&identity, &range) {
+            return None;
+        }
+        opened.shared.index.note_use(opened.entry());
+        Some(FileRange { file: opened.file.clone(), offset: range.start, len: range.end - range.start })
+    }
+
+    /// Reads the beginning of `range`, verified: at least one byte unless the range is empty, and not more than a megabyte or one
+    /// piece. The part of the range that lies beyond the blob's end counts for nothing.
+    ///
+    /// # Errors
+    /// As [`Blob::read_piece`].
+    pub fn read_range(&self, range: Range<u64>) -> Result<Bytes> {
+        let range = range.start..range.end.min(self.size());
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let Some(opened) = self.opened() else {
+            let piece = self.read_piece(self.metainfo().layout().piece_at(range.start))?;
+            // A packed blob has one piece.
+            return Ok(piece.slice(range.start as usize..range.end as usize));
+        };
+        opened.shared.index.note_use(opened.entry());
+        let identity = opened.identity()?;
+        let near = range.start..range.end.min(range.start + READ_LEN_MAX);
+        if opened.is_verified(&identity, &near)
+            && let Some(bytes) = opened.read_known(&identity, &near)?
+        {
+            return Ok(bytes);
+        }
+        opened.read_verified(&identity, range)
+    }
+}
+
+impl Opened {
+    fn identity(&self) -> Result<Identity> {
+        Identity::of(&self.file).map_err(|source| Error::io("look at", &self.path, source))
+    }
+
+    fn is_verified(&self, identity: &Identity, range: &Range<u64>) -> bool {
+        let layout = self.metainfo.layout();
+        identity.size() == layout.size
+            && self.shared.verified.covers(
+                self.metainfo.digest(),
+                identity,
+                layout.pieces_of(range),
+                Instant::now(),
+            )
+    }
+
+    /// Reads bytes that were verified before; `None` when the file is no longer the same.
+    fn read_known(&self, identity: &Identity, range: &Range<u64>) -> Result<Option<Bytes>> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let read = self.file.read_exact_at(&mut bytes, range.start);
+        // Whatever is wrong, reading with verification will tell.
+        Ok((read.is_ok() && self.identity()? == *identity).then(|| bytes.into()))
+    }
+
+    /// Reads and verifies the pieces from the beginning of `range` on, up to a megabyte of them, and remembers that.
+    fn read_verified(&self, before: &Identity, range: Range<u64>) -> Result<Bytes> {
+        let layout = self.metainfo.layout();
+        let pieces = self.pieces_at(&range);
+        let all = layout.piece_range(PieceIndex(pieces.start)).start
+            ..layout.piece_range(PieceIndex(pieces.end - 1)).end;
+        let mut bytes = vec![0; (all.end - all.start) as usize];
+        let good = match self.file.read_exact_at(&mut bytes, all.start) {
+            Ok(()) => self.count_good(&pieces, &bytes),
+            // The pieces one by one will tell which of them cannot be read.
+            Err(_) => 0,
+        };
+        if good == 0 {
+            let first = self.read_piece(PieceIndex(pieces.start))?;
+            let end = range.end.min(layout.piece_range(PieceIndex(pieces.start)).end);
+            return Ok(first.slice((range.start - all.start) as usize..(end - all.start) as usize));
+        }
+        let good = pieces.start..pieces.start + good;
+        let end = range.end.min(layout.piece_range(PieceIndex(good.end - 1)).end);
+        self.note_verified(before, good);
+        if end < range.end {
+            direct::read_ahead(&self.file, end, AHEAD_LEN.min(range.end - end));
+        }
+        Ok(Bytes::from(bytes).slice((range.start - all.start) as usize..(end - all.start) as usize))
+    }
+
+    /// The pieces that are read together: those of `range` that fit into a read, but at least the first.
+    fn pieces_at(&self, range: &Range<u64>) -> Range<u32> {
+        let layout = self.metainfo.layout();
+        let wanted = layout.pieces_of(range);
+        let fit = (READ_LEN_MAX / u64::from(layout.piece_length.get())).max(1);
+        let end = u64::from(wanted.start).saturating_add(fit).min(u64::from(wanted.end));
+        wanted.start..u32::try_from(end).unwrap_or(wanted.end)
+    }
+
+    /// How many of the pieces verify before the first that does not.
+    fn count_good(&self, pieces: &Range<u32>, bytes: &[u8]) -> u32 {
+        let len = self.metainfo.layout().piece_length.get() as usize;
+        let verified = pieces.clone().map(PieceIndex).zip(bytes.chunks(len));
+        verified.take_while(|(index, piece)| self.metainfo.verify(*index, piece)).count() as u32
+    }
+
+    /// Remembers pieces that were verified, if the file is still what it was and will not change unnoticed.
+    fn note_verified(&self, before: &Identity, pieces: Range<u32>) {
+        let (layout, digest) = (self.metainfo.layout(), self.metainfo.digest());
+        let is_same = self.identity().is_ok_and(|after| after == *before) && before.size() == layout.size;
+        if is_same && before.is_settled(SystemTime::now()) {
+            self.shared.verified.note(digest, before, pieces, layout.piece_count(), Instant::now());
+        }
+    }
+
+    /// Reads one piece and verifies it, whatever was known.
+    pub(super) fn read_piece(&self, index: PieceIndex) -> Result<Bytes> {
+        let before = self.identity()?;
+        let read = || piece::read(&self.file, &self.path, &self.metainfo, index);
+        match read() {
+            Ok(piece) => {
+                self.note_verified(&before, index.0..index.0.saturating_add(1));
+                Ok(piece)
+            }
+            Err(error @ Error::CorruptPiece { .. }) if self.shared.options.is_durable() => {
+                // Perhaps only the copy in memory is bad: drop it, and ask the disk once more.
+                let range = self.metainfo.layout().piece_range(index);
+                direct::let_go(&self.file, range.start, range.end - range.start);
+                let again = read();
+                if again.is_ok() {
+                    tracing::error!(digest = %self.metainfo.digest(), piece = index.0, "a piece was bad in memory and is good on the disk: check this machine's memory");
+                    return again;
+                }
+                self.set_aside(index);
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The blob is damaged: from now on it counts as absent, and a push of it is taken.
+    fn set_aside(&self, index: PieceIndex) {
+        let digest = self.metainfo.digest();
+        match self.shared.quarantine_entry(self.entry()) {
+            Ok(true) => {
+                tracing::error!(%digest, piece = index.0, "a blob is damaged on the disk and was set aside; push it again, or have it repaired");
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%digest, %error, "a damaged blob could not be set aside"),
+        }
+    }
+}
