@@ -108,13 +108,13 @@ impl Guard {
     ///
     /// # Errors
     /// Every mistake that was found.
-    pub fn new(settings: Settings, source: Option<Arc<dyn KeySource>>) -> Result<Self, Vec<AuthError>> {
+    pub fn new(settings: Settings, source: Option<&Arc<dyn KeySource>>) -> Result<Self, Vec<AuthError>> {
         let mut errors = Vec::new();
         let paths = settings.files();
         let live = Live::read(&settings, Arc::new(settings.policy.clone()), 0, &mut errors);
         let mut oidc = Vec::new();
         for external in &settings.oidc {
-            match External::open(external.clone(), source.clone()) {
+            match External::open(external.clone(), source.map(Arc::clone)) {
                 Ok(external) => oidc.push(external),
                 Err(error) => errors.push(error),
             }

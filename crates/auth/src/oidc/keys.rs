@@ -111,6 +111,10 @@ impl Keys {
         if self.is_due(candidates.is_empty(), now) {
             self.ask(candidates.is_empty(), now).await;
             candidates = self.candidates(header);
+        } else if candidates.is_empty() {
+            // Somebody else may be asking at this moment.
+            drop(self.asking.lock().await);
+            candidates = self.candidates(header);
         }
         if candidates.is_empty() {
             let none = self.held.lock().unwrap_or_else(PoisonError::into_inner).keys.is_empty();
