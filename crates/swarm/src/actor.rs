@@ -28,6 +28,7 @@ use crate::dial::Dialer;
 use crate::disk::Disk;
 use crate::error::{OpenError, ReadError};
 use crate::event::{Command, Event};
+use crate::handshake::Introduction;
 use crate::limits::{EVENTS_BATCH, HANDLE_IDLE, SWEEP, Times};
 use crate::listen::{Door, accept};
 use crate::metrics::Gauges;
@@ -89,7 +90,8 @@ impl Actor {
         let port = listener.local_addr().map_or(0, |addr| addr.port());
         let ours = Handshake { peer_id: options.peer_id, port, cluster: options.cluster_key };
         let Parts { events, events_in, commands_in, desk, disk, announcer, web, metrics } = parts;
-        let door = Door { ours, limit: options.times.handshake, events: events.clone() };
+        let us = Introduction { ours, envelope: options.envelope.clone() };
+        let door = Door { us: us.clone(), limit: options.times.handshake, events: events.clone() };
         let conns = Conns::new(&options, events.clone());
         let SwarmOptions { peer_id, role, limits, seed, times, .. } = options;
         let actor = Self {
@@ -102,7 +104,7 @@ impl Actor {
             blobs: Blobs::default(),
             patients: Patients::default(),
             announces: Announces::new(announcer, &times, events.clone()),
-            dialer: Dialer::new(ours, times.clone(), events.clone()),
+            dialer: Dialer::new(us, times.clone(), events.clone()),
             web: Web::new(web, times.clone(), events),
             times,
             disk,

@@ -14,11 +14,11 @@ mod write;
 use std::sync::Arc;
 
 use shoal_swarm_protocol::{ConnId, Message};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tracing::debug;
 
+use crate::envelope::Stream;
 use crate::event::Event;
 use crate::limits::Times;
 use frames::{Frames, Interruption};
@@ -56,7 +56,7 @@ impl Conn {
     /// Starts both tasks.
     pub(crate) fn start(
         id: ConnId,
-        stream: TcpStream,
+        stream: Stream,
         budget: Budget,
         times: &Times,
         events: mpsc::Sender<Event>,

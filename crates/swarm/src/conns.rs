@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use shoal_swarm_protocol::{ConnId, Message};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::conn::{Budget, Conn};
+use crate::envelope::Stream;
 use crate::event::Event;
 use crate::limits::{CONNECTIONS_SPARE, Times};
 use crate::options::SwarmOptions;
@@ -30,7 +30,7 @@ impl Conns {
     }
 
     /// Takes in a connection and gives it a number; `None` when there are too many already.
-    pub(crate) fn add(&mut self, stream: TcpStream) -> Option<ConnId> {
+    pub(crate) fn add(&mut self, stream: Stream) -> Option<ConnId> {
         if self.open.len() >= self.max {
             return None;
         }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_swarm_protocol::{AnnounceError, AnnounceReply, BlobStatus, ConnId, Message, Source};
 use shoal_swarm_types::{Metainfo, PeerId, PieceIndex};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
+use crate::envelope::Stream;
 use crate::error::{OpenError, ReadError};
 use crate::view::{Storage, View};
 
@@ -35,7 +35,7 @@ pub(crate) enum Event {
 /// A connection whose other end is known.
 pub(crate) struct Arrival {
     /// The socket.
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     /// Who is there.
     pub(crate) peer: PeerId,
     /// Where it takes connections.

@@ -4,6 +4,8 @@
 //! hundred bytes. A silent one is gone after a time limit.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_swarm_protocol::{HANDSHAKE_LEN, Handshake, HandshakeError};
@@ -12,10 +14,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::envelope::{Envelope, Stream};
 use crate::limits::SOCKET_UNSENT_BYTES;
 
 /// Bytes of the protocol's name, with which a handshake begins.
 const NAME_LEN: usize = 8;
+
+/// How we introduce ourselves to everybody.
+#[derive(Clone)]
+pub(crate) struct Introduction {
+    /// What we say.
+    pub(crate) ours: Handshake,
+    /// What we say it in.
+    pub(crate) envelope: Option<Arc<dyn Envelope>>,
+}
 
 /// Why a connection did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -34,19 +46,34 @@ pub(crate) enum Refusal {
     Io(#[from] io::Error),
 }
 
-/// Exchanges handshakes within `limit`. Returns what the other end said, once it is known to belong to our cluster.
+/// Opens an accepted (`dialled` is `None`) or dialled socket and exchanges handshakes, both within `limit`. Returns what the other end said, once it is known to belong to our cluster.
 ///
 /// An incoming connection hears nothing of us before it has shown that it belongs here.
 pub(crate) async fn shake(
-    stream: &mut TcpStream,
-    ours: &Handshake,
-    outbound: bool,
+    stream: TcpStream,
+    us: &Introduction,
+    dialled: Option<SocketAddr>,
     limit: Duration,
-) -> Result<Handshake, Refusal> {
-    tune(stream)?;
-    match timeout(limit, exchange(stream, ours, outbound)).await {
-        Ok(result) => result,
-        Err(_) => Err(Refusal::Silent),
+) -> Result<(Stream, Handshake), Refusal> {
+    tune(&stream)?;
+    let meeting = async {
+        let mut stream = open(stream, us.envelope.as_deref(), dialled).await?;
+        let theirs = exchange(&mut stream, &us.ours, dialled.is_some()).await?;
+        Ok((stream, theirs))
+    };
+    timeout(limit, meeting).await.unwrap_or(Err(Refusal::Silent))
+}
+
+/// Puts the socket into the envelope, if there is one.
+async fn open(
+    stream: TcpStream,
+    envelope: Option<&dyn Envelope>,
+    dialled: Option<SocketAddr>,
+) -> io::Result<Stream> {
+    match (envelope, dialled) {
+        (None, _) => Ok(Stream::Plain(stream)),
+        (Some(envelope), None) => envelope.accept(stream).await.map(Stream::Enveloped),
+        (Some(envelope), Some(addr)) => envelope.connect(stream, addr).await.map(Stream::Enveloped),
     }
 }
 
@@ -56,9 +83,10 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_notsent_lowat(SOCKET_UNSENT_BYTES)
 }
 
-async fn exchange(stream: &mut TcpStream, ours: &Handshake, outbound: bool) -> Result<Handshake, Refusal> {
+async fn exchange(stream: &mut Stream, ours: &Handshake, outbound: bool) -> Result<Handshake, Refusal> {
     if outbound {
         stream.write_all(&ours.encode()).await?;
+        stream.flush().await?;
     }
     let mut bytes = [0; HANDSHAKE_LEN];
     stream.read_exact(&mut bytes[..NAME_LEN]).await?;
@@ -71,6 +99,7 @@ async fn exchange(stream: &mut TcpStream, ours: &Handshake, outbound: bool) -> R
     }
     if !outbound {
         stream.write_all(&ours.encode()).await?;
+        stream.flush().await?;
     }
     Ok(theirs)
 }

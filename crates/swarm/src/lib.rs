@@ -19,6 +19,7 @@ mod conns;
 mod desk;
 mod dial;
 mod disk;
+mod envelope;
 mod error;
 mod event;
 mod handles;
@@ -33,6 +34,7 @@ mod view;
 pub mod web;
 
 pub use announce::{AnnounceItem, Announcer};
+pub use envelope::{Envelope, Enveloped};
 pub use error::{OpenError, ReadError};
 pub use limits::{Bounds, Times};
 pub use options::SwarmOptions;

@@ -5,19 +5,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use shoal_swarm_protocol::Handshake;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::event::{Arrival, Event};
-use crate::handshake::shake;
+use crate::handshake::{Introduction, shake};
 use crate::limits::{ACCEPT_PAUSE, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
 
 /// What is needed to receive a newcomer.
 pub(crate) struct Door {
-    pub(crate) ours: Handshake,
+    pub(crate) us: Introduction,
     pub(crate) limit: Duration,
     pub(crate) events: mpsc::Sender<Event>,
 }
@@ -42,9 +41,9 @@ pub(crate) async fn accept(listener: TcpListener, door: Door) {
     }
 }
 
-async fn receive(mut stream: TcpStream, from: SocketAddr, door: Arc<Door>, place: Place) {
-    match shake(&mut stream, &door.ours, false, door.limit).await {
-        Ok(theirs) => {
+async fn receive(stream: TcpStream, from: SocketAddr, door: Arc<Door>, place: Place) {
+    match shake(stream, &door.us, None, door.limit).await {
+        Ok((stream, theirs)) => {
             // Where the peer can be dialled: where it comes from, at the port it named.
             let addr = SocketAddr::new(from.ip(), theirs.port);
             let arrival = Arrival { stream, peer: theirs.peer_id, addr, outbound: false };

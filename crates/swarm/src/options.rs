@@ -1,8 +1,11 @@
 //! What a process decides about its swarm when it starts.
 
+use std::sync::Arc;
+
 use shoal_swarm_protocol::{Limits, Role};
 use shoal_swarm_types::PeerId;
 
+use crate::envelope::Envelope;
 use crate::limits::{Bounds, Times};
 
 /// Identity, role and limits of one participant.
@@ -15,6 +18,8 @@ pub struct SwarmOptions {
     /// Hash of the cluster's key. Peers with another one are turned away. It travels in the clear: it keeps clusters apart by
     /// accident, it does not keep an eavesdropper out.
     pub cluster_key: [u8; 32],
+    /// What peer connections are put into; `None` for plain TCP.
+    pub envelope: Option<Arc<dyn Envelope>>,
     /// The protocol's numbers.
     pub limits: Limits,
     /// Seed of every random choice of the core.
@@ -33,6 +38,7 @@ impl SwarmOptions {
             peer_id,
             role,
             cluster_key,
+            envelope: None,
             limits: Limits::for_role(role),
             seed,
             times: Times::default(),

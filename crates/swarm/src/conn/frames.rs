@@ -11,9 +11,9 @@ use bytes::{BufMut, BytesMut};
 use shoal_swarm_protocol::codec::FRAME_HEAD_LEN;
 use shoal_swarm_protocol::{CodecError, Message, decode};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::timeout;
 
+use crate::envelope::ReadHalf;
 use crate::limits::READ_BUFFER_LEN;
 
 /// Length of the length prefix, which does not count itself.
@@ -37,7 +37,7 @@ pub(crate) enum Interruption {
 }
 
 /// The incoming half of a connection.
-pub(crate) struct Frames<R = OwnedReadHalf> {
+pub(crate) struct Frames<R = ReadHalf> {
     read: R,
     buffer: BytesMut,
     limit: Duration,

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use shoal_swarm_protocol::{ConnId, Message, encode_head};
 use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::queue::{SendQueue, cost};
+use crate::envelope::WriteHalf;
 use crate::event::Event;
 use crate::limits::{Times, WRITE_TAIL_BYTES};
 
 /// Writes until the queue is closed and empty, or the socket fails, or the peer stops reading.
 pub(crate) async fn run(
     conn: ConnId,
-    mut write: OwnedWriteHalf,
+    mut write: WriteHalf,
     queue: Arc<SendQueue>,
     times: Times,
     events: mpsc::Sender<Event>,
@@ -37,7 +37,7 @@ pub(crate) async fn run(
 /// Writes one batch and reports when the queue becomes low.
 async fn send(
     conn: ConnId,
-    write: &mut OwnedWriteHalf,
+    write: &mut WriteHalf,
     batch: &[Message],
     queue: &SendQueue,
     times: &Times,
@@ -60,6 +60,10 @@ async fn send(
             report(conn, queue, counted, events).await;
         }
     }
+    // An envelope holds bytes back until it is told that nothing follows at once; a socket never does.
+    timeout(times.write_stall, write.flush())
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
     // The bytes on the wire differ a little from what the queue counts; this settles it.
     report(conn, queue, uncounted, events).await;
     Ok(())

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot build its world fails")]
 
+mod envelopes;
 mod faults;
 mod fetch;
 mod resume;
