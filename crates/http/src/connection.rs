@@ -45,8 +45,8 @@ pub(crate) struct Accepted {
     pub(crate) watch: Arc<Watch>,
 }
 
-/// How long an idle connection may take to end after it was asked to. An HTTP/2 client has one round trip for requests that it sent
-/// before it heard of it.
+/// How long a connection without a request in service may take to end after it was asked to. An HTTP/2 client has one round trip
+/// for requests that it sent before it heard of it, and a header that has begun this long to arrive.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Requests that an HTTP/2 client may have open at once, as in nginx; clients that want more open another connection. containerd
@@ -216,7 +216,7 @@ impl Conversation {
             tokio::select! {
                 ended = protocol.as_mut() => return Ok(ended?),
                 () = patience.as_mut() => {
-                    if self.watch.phase() == Phase::Idle {
+                    if self.watch.phase() != Phase::Busy && self.watch.waited() >= LEAVE_PATIENCE {
                         return Ok(());
                     }
                     patience.as_mut().reset(tokio::time::Instant::now() + LEAVE_PATIENCE);

@@ -29,6 +29,7 @@ pub use peer::PeerCertificate;
 
 use crate::Shutdown;
 use files::Stamps;
+use members::Clients;
 
 /// Where a server's certificate is, and whose clients it trusts. All files are PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     files: TlsFiles,
     protocols: Vec<Vec<u8>>,
+    /// Only members of the cluster are let in.
+    members_only: bool,
     current: RwLock<Arc<ServerConfig>>,
     /// What the files looked like when `current` was read from them.
     stamps: Stamps,
@@ -81,10 +84,19 @@ impl Tls {
     /// # Errors
     /// As [`Self::server`].
     pub fn with_protocols(files: TlsFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
+        Self::build(files, protocols, false)
+    }
+
+    /// As [`Self::with_protocols`], for the ports on which members of the cluster whose authority is `files.client_ca` talk.
+    fn of_member(files: TlsFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
+        Self::build(files, protocols, true)
+    }
+
+    fn build(files: TlsFiles, protocols: &[&[u8]], members_only: bool) -> Result<Self, TlsError> {
         let stamps = Stamps::new(files.paths());
         let protocols: Vec<_> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let current = RwLock::new(Arc::new(load(&files, &protocols)?));
-        Ok(Self(Arc::new(Inner { files, protocols, current, stamps })))
+        let current = RwLock::new(Arc::new(load(&files, &protocols, members_only)?));
+        Ok(Self(Arc::new(Inner { files, protocols, members_only, current, stamps })))
     }
 
     /// Reads the files again. Connections that begin from now on use what was read.
@@ -92,7 +104,7 @@ impl Tls {
     /// # Errors
     /// As [`Self::server`]; what was in use before stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let fresh = Arc::new(load(&self.0.files, &self.0.protocols)?);
+        let fresh = Arc::new(load(&self.0.files, &self.0.protocols, self.0.members_only)?);
         *self.0.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -112,7 +124,7 @@ impl Tls {
     }
 }
 
-fn load(files: &TlsFiles, protocols: &[Vec<u8>]) -> Result<ServerConfig, TlsError> {
+fn load(files: &TlsFiles, protocols: &[Vec<u8>], members_only: bool) -> Result<ServerConfig, TlsError> {
     let provider = provider();
     let pair = files::pair(&files.certificate, &files.key, &provider)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -126,7 +138,7 @@ fn load(files: &TlsFiles, protocols: &[Vec<u8>]) -> Result<ServerConfig, TlsErro
             let verifier = verifier
                 .build()
                 .map_err(|error| TlsError::Authorities { path: path.clone(), why: error.to_string() })?;
-            builder.with_client_cert_verifier(verifier)
+            builder.with_client_cert_verifier(if members_only { Arc::new(Clients(verifier)) } else { verifier })
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));

@@ -85,3 +85,39 @@ impl Drop for Region {
         self.source.done.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(len: usize) -> Region {
+        Region::new(Arc::new(tempfile::tempfile().unwrap()), 100, len)
+    }
+
+    #[test]
+    fn shows_placeholders_and_follows_what_was_written() {
+        let mut region = region(SEND_LEN_MAX + 10);
+        let source = region.source();
+        assert_eq!(region.chunk().len(), SEND_LEN_MAX);
+        assert!(is_placeholder(region.chunk()));
+        region.advance(SEND_LEN_MAX);
+        assert!(is_placeholder(region.chunk()) && !source.is_done());
+        assert_eq!((region.remaining(), source.position()), (10, 100 + SEND_LEN_MAX as u64));
+        region.advance(10);
+        assert!(source.is_done());
+    }
+
+    #[test]
+    fn a_region_that_is_dropped_early_is_done() {
+        let cut = region(10).take(5);
+        let source = cut.get_ref().source();
+        assert!(is_placeholder(cut.chunk()));
+        drop(cut);
+        assert!(source.is_done());
+    }
+
+    #[test]
+    fn other_bytes_are_no_placeholder() {
+        assert!(!is_placeholder(&[0; 16]) && !is_placeholder(&[]));
+    }
+}

@@ -7,7 +7,7 @@ use rustls::ClientConfig;
 use tokio_rustls::TlsConnector;
 
 use super::files::{self, Stamps};
-use super::members::Members;
+use super::members::{Expected, Servers};
 use super::{TlsError, VERSIONS, provider, roots, watch};
 use crate::Shutdown;
 
@@ -35,8 +35,8 @@ pub struct Identity {
 enum Names {
     /// The one that was dialled.
     Checked,
-    /// Any: the authority speaks for members only.
-    Any,
+    /// What the certificate says about its holder decides.
+    Cluster(Expected),
 }
 
 /// The TLS side of a client. Clones share the files and what was read from them.
@@ -69,13 +69,13 @@ impl ClientTls {
         Self::build(files, protocols, Names::Checked)
     }
 
-    /// As [`Self::with_protocols`], for members of one cluster who meet under addresses that no certificate names: whoever shows a
-    /// certificate of `files.ca` is a member, and that is all there is to know.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn of_members(files: ClientTlsFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
-        Self::build(files, protocols, Names::Any)
+    /// As [`Self::with_protocols`], for a member of a cluster whose authority is `files.ca`.
+    pub(super) fn of_member(
+        files: ClientTlsFiles,
+        protocols: &[&[u8]],
+        expected: Expected,
+    ) -> Result<Self, TlsError> {
+        Self::build(files, protocols, Names::Cluster(expected))
     }
 
     fn build(files: ClientTlsFiles, protocols: &[&[u8]], names: Names) -> Result<Self, TlsError> {
@@ -120,9 +120,10 @@ fn load(files: &ClientTlsFiles, protocols: &[Vec<u8>], names: Names) -> Result<C
         .map_err(TlsError::Internal)?;
     let builder = match names {
         Names::Checked => builder.with_root_certificates(roots),
-        Names::Any => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Members::new(roots, Arc::clone(&provider))?)),
+        Names::Cluster(expected) => {
+            let verifier = Servers::new(roots, Arc::clone(&provider), expected)?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
     };
     let mut config = match &files.identity {
         None => builder.with_no_client_auth(),

@@ -1,8 +1,7 @@
 //! One certificate for everything that members of a cluster say to each other: their HTTP ports, their HTTP clients, their peers.
 //!
-//! Every connection shows the member's certificate and demands one of the same authority from the other side. HTTP clients check the
-//! server's name as well, because a tracker or an origin is asked under a name; peers of the swarm meet under addresses, so for
-//! them membership is all.
+//! Every connection shows the member's certificate and demands one of the same authority from the other side. HTTP clients talk to
+//! servers only; peers of the swarm to every member. See `members` for who is what.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,6 +10,7 @@ use std::path::PathBuf;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
+use super::members::Expected;
 use super::{ClientTls, ClientTlsFiles, Identity, Tls, TlsError, TlsFiles};
 use crate::Shutdown;
 
@@ -52,10 +52,10 @@ impl ClusterTls {
         let identity = Identity { certificate: files.certificate.clone(), key: files.key.clone() };
         let client = ClientTlsFiles { ca: Some(files.ca.clone()), identity: Some(identity) };
         Ok(Self {
-            server: Tls::server(server.clone())?,
-            client: ClientTls::new(client.clone())?,
-            peer_server: Tls::with_protocols(server, PEER_PROTOCOL)?,
-            peer_client: ClientTls::of_members(client, PEER_PROTOCOL)?,
+            server: Tls::of_member(server.clone(), super::HTTP_PROTOCOLS)?,
+            client: ClientTls::of_member(client.clone(), &[b"http/1.1"], Expected::Server)?,
+            peer_server: Tls::of_member(server, PEER_PROTOCOL)?,
+            peer_client: ClientTls::of_member(client, PEER_PROTOCOL, Expected::Member)?,
         })
     }
 

@@ -1,10 +1,13 @@
 //! Members of a cluster, and those who are none.
 
-use shoal_http::{ClusterTls, ClusterTlsFiles, Identity};
+use rcgen::{CertificateParams, SanType};
+use shoal_http::server::SocketOptions;
+use shoal_http::{Client, ClientOptions, ClusterTls, ClusterTlsFiles, Identity, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::authority::Authority;
+use super::harness::{PATIENCE, Site};
 
 fn member(authority: &Authority, shown: Identity) -> ClusterTls {
     let files = ClusterTlsFiles { ca: authority.ca(), certificate: shown.certificate, key: shown.key };
@@ -51,4 +54,48 @@ async fn a_peer_of_another_authority_is_refused_by_either_side() {
     let intruder = ClusterTls::new(&files).unwrap();
     talk(&intruder, member_of_ours.clone()).await.unwrap_err();
     talk(&member_of_ours, intruder).await.unwrap_err();
+}
+
+fn marked(authority: &Authority, kind: &str, name: &str) -> ClusterTls {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.subject_alt_names.push(SanType::URI(format!("shoal://{kind}/{name}").try_into().unwrap()));
+    member(authority, authority.issue(&format!("{kind}-{name}"), params))
+}
+
+/// Whether an HTTP request of one member to the other's port is answered.
+async fn ask(asks: &ClusterTls, is_asked: &ClusterTls) -> bool {
+    let site =
+        Site::start(Limits::default(), SocketOptions::default(), Some(is_asked.server().clone())).await;
+    let client = Client::new(&ClientOptions { tls: Some(asks.client().clone()), ..ClientOptions::default() });
+    client.get_bytes(&format!("https://{}/who", site.addr), 1000, PATIENCE).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_server_is_asked_under_any_address_and_an_agent_never_passes_for_one() {
+    let authority = Authority::new();
+    let (server, agent) = (marked(&authority, "server", "s1"), marked(&authority, "agent", "a1"));
+    assert!(ask(&agent, &server).await);
+    assert!(ask(&server, &server).await);
+    assert!(!ask(&agent, &agent).await);
+    talk(&agent, agent.clone()).await.unwrap();
+    talk(&agent, server.clone()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_for_pushing_does_not_open_the_ports_of_members() {
+    let authority = Authority::new();
+    let (server, person) = (marked(&authority, "server", "s1"), marked(&authority, "client", "alice"));
+    assert!(!ask(&person, &server).await);
+    talk(&person, server.clone()).await.unwrap_err();
+    talk(&server, person).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_certificate_that_says_nothing_counts_by_its_name() {
+    let authority = Authority::new();
+    let files = authority.server("named");
+    let named = member(&authority, Identity { certificate: files.certificate, key: files.key });
+    let nameless = member(&authority, authority.client("elsewhere"));
+    assert!(ask(&nameless, &named).await);
+    assert!(!ask(&named, &nameless).await);
 }
