@@ -111,6 +111,11 @@ impl Node {
         &self.place
     }
 
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

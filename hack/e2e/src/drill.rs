@@ -3,6 +3,7 @@
 //! The end-to-end tests run them for seconds, `cargo xtask drill` for as long as asked. What a drill finds is a list of sentences
 //! with digests, tags and the round, because a seed replays the load but not the moment at which the server was hit.
 
+pub mod collect;
 pub mod content;
 pub mod crash;
 pub mod journal;

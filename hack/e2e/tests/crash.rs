@@ -14,8 +14,6 @@ use shoal_test_images::{Compression, ImageSpec};
 
 const MIB: u64 = 1024 * 1024;
 const REPOSITORY: &str = "team/app";
-/// Kills in the short form of the drill; `cargo xtask drill crash` does hundreds.
-const DRILL_ROUNDS: u64 = 12;
 /// How long anything may take that should take a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,19 +32,30 @@ async fn content(registry: &Registry, digest: &str) -> Result<Option<String>> {
 #[ignore = "e2e: starts and kills real programs; run by cargo xtask test --tier e2e"]
 async fn whatever_was_acknowledged_survives_kill_9_of_the_server_and_nothing_is_there_by_half() -> Result<()>
 {
-    let directory = tempfile::Builder::new().prefix("shoal-crash-").tempdir()?;
-    let plan = crash::Plan {
-        rounds: DRILL_ROUNDS,
-        seed: fastrand::u64(..),
-        bin_dir: programs::bin_dir()?,
-        directory: directory.path().to_owned(),
-    };
-    let summary = crash::run(&plan, &|_| {}).await.with_context(|| format!("with seed {}", plan.seed))?;
-    let faults = &summary.faults;
-    ensure!(faults.is_empty(), "with seed {}, {summary:?}:\n{}", plan.seed, faults.join("\n"));
-    ensure!(summary.counts.acknowledged() > DRILL_ROUNDS, "the clients hardly did anything: {summary:?}");
+    let summary = drill(12, false).await?;
     ensure!(summary.counts.unanswered > 0, "no kill hit a request: {summary:?}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "e2e: starts and kills real programs; run by cargo xtask test --tier e2e"]
+async fn what_manifests_name_survives_kill_9_in_the_middle_of_a_collection() -> Result<()> {
+    let summary = drill(9, true).await?;
+    ensure!(summary.collections > 0 && summary.collected > 0, "nothing was collected: {summary:?}");
+    Ok(())
+}
+
+/// The short form of the crash drill; `cargo xtask drill crash` does hundreds of rounds.
+async fn drill(rounds: u64, collect: bool) -> Result<crash::Summary> {
+    let directory = tempfile::Builder::new().prefix("shoal-crash-").tempdir()?;
+    let seed = fastrand::u64(..);
+    let (bin_dir, place) = (programs::bin_dir()?, directory.path().to_owned());
+    let plan = crash::Plan { rounds, collect, seed, bin_dir, directory: place };
+    let summary = crash::run(&plan, &|_| {}).await.with_context(|| format!("with seed {seed}"))?;
+    let faults = &summary.faults;
+    ensure!(faults.is_empty(), "with seed {seed}, {summary:?}:\n{}", faults.join("\n"));
+    ensure!(summary.counts.acknowledged() > rounds, "the clients hardly did anything: {summary:?}");
+    Ok(summary)
 }
 
 #[tokio::test(flavor = "multi_thread")]

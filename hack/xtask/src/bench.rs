@@ -9,6 +9,7 @@ mod measurement;
 mod netns;
 mod noise;
 mod plot;
+mod registry;
 mod run;
 mod swarm;
 
@@ -19,11 +20,14 @@ use anyhow::Result;
 pub(crate) enum Command {
     /// One blob to many agents over shaped links in network namespaces; needs root
     Swarm(swarm::Arguments),
+    /// Our server beside other registries, in one run
+    Registry(registry::Arguments),
 }
 
 /// Measures.
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Swarm(arguments) => swarm::run(arguments),
+        Command::Registry(arguments) => registry::run(arguments),
     }
 }

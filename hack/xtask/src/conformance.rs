@@ -83,20 +83,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let directory = scratch.path().join(choice.name());
         let report = reports.join(format!("report-{}", choice.name()));
         std::fs::create_dir_all(&report)?;
-        let server = start(&bin_dir, directory, choice, arguments.auth)?;
+        let server = start(&bin_dir, &directory, choice, arguments.auth)?;
         all.push((choice, drive(&suite, &server, choice, &report.canonicalize()?, arguments.auth)?));
     }
     conclude(&all)
 }
 
 /// A fresh server.
-fn start(bin_dir: &Path, directory: PathBuf, choice: Choice, auth: bool) -> Result<Node> {
-    let mut place = Place::loopback(directory.clone());
+fn start(bin_dir: &Path, directory: &Path, choice: Choice, auth: bool) -> Result<Node> {
+    let mut place = Place::loopback(directory.to_owned());
     if choice == Choice::DevSparse {
         place = place.with("registry.sparse", "true");
     }
     if auth {
-        std::fs::create_dir_all(&directory)?;
+        std::fs::create_dir_all(directory)?;
         let users = directory.join("htpasswd");
         std::fs::write(&users, format!("{}:{USER_HASH}\n", USER.0))?;
         place = place.with("auth.htpasswd", &users.display().to_string());

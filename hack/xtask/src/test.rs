@@ -5,7 +5,7 @@
 //! under `--strict`, or with `CI=true` in the environment, that is a failure.
 
 mod outcome;
-mod setup;
+pub(crate) mod setup;
 mod tier;
 
 use std::time::{Duration, Instant};

@@ -30,6 +30,8 @@ const WORKERS: u64 = 8;
 const KILL_MS: std::ops::Range<u64> = 3..350;
 /// The moment of a kill during the start, in milliseconds.
 const STUMBLE_MS: std::ops::Range<u64> = 1..120;
+/// The moment when a collector runs as well: it frees nothing in the first second after a start.
+const KILL_COLLECTING_MS: std::ops::Range<u64> = 1050..1700;
 /// Older items that are compared after each round.
 const SAMPLE: usize = 60;
 /// Between two runs of the collector while the round lasts.
@@ -42,6 +44,8 @@ const FAULTS_MAX: usize = 20;
 pub struct Plan {
     /// Kills.
     pub rounds: u64,
+    /// Whether the server collects what nothing refers to, with the shortest grace. Such blobs are then not counted as lost.
+    pub collect: bool,
     /// Decides the load, and when to kill.
     pub seed: u64,
     /// Where the server's program is.
@@ -61,8 +65,10 @@ pub struct Summary {
     pub counts: Counts,
     /// Comparisons.
     pub checked: usize,
-    /// Answers of the collector that ended well; 0 when the server has none.
+    /// Runs of the collector that ended before a kill.
     pub collections: u64,
+    /// Blobs that they removed.
+    pub collected: u64,
     /// Slowest start, in milliseconds.
     pub start_ms_max: u128,
     /// Everything that was wrong, with its round.
@@ -81,16 +87,22 @@ pub(super) struct Ground {
 
 /// Carries out a plan. `watch` hears of every round that is over.
 pub async fn run(plan: &Plan, watch: &(dyn Fn(&Summary) + Send + Sync)) -> Result<Summary> {
-    let mut server = Node::server(&plan.bin_dir, Place::loopback(plan.directory.join("server")))?;
+    let mut place = Place::loopback(plan.directory.join("server"));
+    if plan.collect {
+        place = place.with("collect.every", "0s").with("collect.grace", "1s");
+    }
+    let mut server = Node::server(&plan.bin_dir, place)?;
     let mut rng = fastrand::Rng::with_seed(plan.seed);
-    let ground = Arc::new(Ground::prepare(server.listener("registry")?).await?);
+    let ground = Arc::new(Ground::prepare(server.listener("registry")?, plan.collect).await?);
     let mut workers: Vec<Worker> =
         (0..WORKERS).map(|number| Worker::new(number, rng.u64(..), Arc::clone(&ground))).collect();
     let mut summary = Summary::default();
     while summary.rounds < plan.rounds && summary.faults.len() < FAULTS_MAX {
         summary.rounds += 1;
         ground.journal.begin_round(summary.rounds);
-        let moment = Duration::from_millis(rng.u64(KILL_MS));
+        // Every third kill waits until there is something to collect.
+        let is_long = plan.collect && summary.rounds.is_multiple_of(3);
+        let moment = Duration::from_millis(rng.u64(if is_long { KILL_COLLECTING_MS } else { KILL_MS }));
         workers = summary.round(&mut server, workers, moment).await?;
         if rng.u8(..) < 32 {
             server.stumble(Duration::from_millis(rng.u64(STUMBLE_MS)))?;
@@ -122,7 +134,9 @@ impl Summary {
         tokio::time::sleep(moment).await;
         server.kill();
         self.kills += 1;
-        self.collections += collector.await?;
+        let (collections, collected) = collector.await?;
+        self.collections += collections;
+        self.collected += collected;
         let mut workers = Vec::new();
         while let Some(worker) = tasks.join_next().await {
             let (worker, surprises) = worker?;
@@ -176,8 +190,8 @@ impl Summary {
 
 impl Ground {
     /// Pushes what every manifest refers to, into both repositories.
-    async fn prepare(address: SocketAddr) -> Result<Self> {
-        let journal = Arc::new(Journal::default());
+    async fn prepare(address: SocketAddr, collecting: bool) -> Result<Self> {
+        let journal = Arc::new(Journal::of_server(collecting));
         let (config, layer) = (Content::random(1, 2), Content::random(2, 4096));
         let subject = Content::manifest(0, &config, &layer, None);
         let mut session = Session::connect(address).await?;
@@ -191,30 +205,36 @@ impl Ground {
                 session.put_manifest(repository, &subject.digest.to_string(), &subject).await?;
             ensure!(status == 201, "the first manifest was answered {status}: {words}");
             acknowledge(&journal, Kind::Manifest, repository, &subject);
+            let blobs = [&config, &layer].map(|blob| item(Kind::Blob, repository, blob)).to_vec();
+            journal.names(&item(Kind::Manifest, repository, &subject), blobs);
         }
         Ok(Self { journal, config, layer, subject, number: 1.into() })
     }
 }
 
 fn acknowledge(journal: &Journal, kind: Kind, repository: &str, content: &Content) {
-    let item = Item { kind, repository: repository.to_owned(), digest: content.digest.to_string() };
+    let item = item(kind, repository, content);
     journal.pushing(&item);
     journal.pushed(&item);
 }
 
-/// Collects again and again until the server is gone. A server without a collector says 404 once.
-async fn collect_until_it_fails(admin: SocketAddr) -> u64 {
-    let mut count = 0;
-    let Ok(mut session) = Session::connect(admin).await else { return count };
-    while let Ok((status, _)) = session.post("/collect").await {
-        match status {
-            200..=299 => count += 1,
-            404 | 405 => return count,
-            _ => {}
+pub(super) fn item(kind: Kind, repository: &str, content: &Content) -> Item {
+    Item { kind, repository: repository.to_owned(), digest: content.digest.to_string() }
+}
+
+/// Collects again and again until the server is gone: runs, and blobs that they removed.
+async fn collect_until_it_fails(admin: SocketAddr) -> (u64, u64) {
+    let (mut runs, mut blobs) = (0, 0);
+    let Ok(mut session) = Session::connect(admin).await else { return (runs, blobs) };
+    while let Ok((status, body)) = session.post("/collect").await {
+        if status == 200 {
+            runs += 1;
+            let report: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            blobs += report["blobs"]["count"].as_u64().unwrap_or_default();
         }
         tokio::time::sleep(COLLECT_EVERY).await;
     }
-    count
+    (runs, blobs)
 }
 
 /// The directory of a drill that is kept when something was wrong, so that it can be looked at.

@@ -36,6 +36,8 @@ pub enum State {
     Absent,
     /// There whole, or not at all.
     Open,
+    /// There whole, or collected: acknowledged, but nothing that is there refers to it, and the collector runs.
+    Loose,
 }
 
 /// A tag of a repository.
@@ -81,6 +83,10 @@ pub struct Journal {
 struct Facts {
     items: BTreeMap<Item, Known>,
     tags: BTreeMap<TagName, Vec<Write>>,
+    /// Manifest → the blobs that it names.
+    parts: BTreeMap<Item, Vec<Item>>,
+    /// Whether blobs that nothing refers to may go.
+    collecting: bool,
     /// Manifest → the manifest that it refers to as its subject.
     subjects: BTreeMap<Item, String>,
     clock: u64,
@@ -111,6 +117,16 @@ impl Counts {
 }
 
 impl Journal {
+    /// A journal of a server that collects; or of one that does not.
+    pub fn of_server(collecting: bool) -> Self {
+        Self { facts: Mutex::new(Facts { collecting, ..Facts::default() }) }
+    }
+
+    /// A manifest names blobs: while it is there, they are.
+    pub fn names(&self, manifest: &Item, blobs: Vec<Item>) {
+        self.facts().parts.insert(manifest.clone(), blobs);
+    }
+
     /// From now on changes belong to this round.
     pub fn begin_round(&self, round: u64) {
         self.facts().round = round;
@@ -189,18 +205,28 @@ impl Journal {
         let facts = self.facts();
         let since = (facts.round + 1).saturating_sub(rounds);
         let (mut recent, mut older) = (Vec::new(), Vec::new());
+        let wanted = facts.wanted();
         for (item, known) in &facts.items {
             let list = if known.round >= since { &mut recent } else { &mut older };
-            list.push((item.clone(), known.state));
+            let may_go = facts.collecting
+                && item.kind == Kind::Blob
+                && known.state == State::Present
+                && !wanted.contains(item);
+            list.push((item.clone(), if may_go { State::Loose } else { known.state }));
         }
         rng.shuffle(&mut older);
         recent.extend(older.into_iter().take(more));
         recent
     }
 
-    /// What is known of one item.
+    /// What is known of one item. A blob may be gone in spite of its push when the server collects.
     pub fn state(&self, item: &Item) -> Option<State> {
-        self.facts().items.get(item).map(|known| known.state)
+        let facts = self.facts();
+        let state = facts.items.get(item).map(|known| known.state);
+        match state {
+            Some(State::Present) if facts.collecting && item.kind == Kind::Blob => Some(State::Loose),
+            _ => state,
+        }
     }
 
     /// Every tag with the values that it may have now.
@@ -245,6 +271,13 @@ impl Journal {
 }
 
 impl Facts {
+    /// Blobs of manifests that are surely there.
+    fn wanted(&self) -> BTreeSet<&Item> {
+        let is_present =
+            |item: &Item| self.items.get(item).is_some_and(|known| known.state == State::Present);
+        self.parts.iter().filter(|(manifest, _)| is_present(manifest)).flat_map(|(_, blobs)| blobs).collect()
+    }
+
     fn answer(&mut self, item: &Item, state: State) {
         self.counts.unanswered -= 1;
         let round = self.round;
@@ -324,6 +357,23 @@ mod tests {
         journal.pushing(&item);
         assert_eq!(journal.state(&item), Some(State::Open));
         assert_eq!(journal.counts().unanswered, 2);
+    }
+
+    #[test]
+    fn a_collector_may_take_what_no_manifest_names() {
+        let journal = Journal::of_server(true);
+        let item = |kind, digest: &str| Item { kind, repository: "r".into(), digest: digest.into() };
+        let (blob, manifest) = (item(Kind::Blob, "b"), item(Kind::Manifest, "m"));
+        let state = || journal.items(1, 9, &mut fastrand::Rng::with_seed(1))[0].1;
+        for part in [&blob, &manifest] {
+            journal.pushing(part);
+            journal.pushed(part);
+        }
+        assert_eq!(state(), State::Loose);
+        journal.names(&manifest, vec![blob]);
+        assert_eq!(state(), State::Present);
+        journal.deleting(&manifest);
+        assert_eq!(state(), State::Loose);
     }
 
     #[test]

@@ -108,9 +108,13 @@ async fn check(
     if seen == State::Present && Digest::of(expected.algorithm(), &bytes) != expected {
         return Ok(Some(format!("{place} has wrong bytes: {} of them", bytes.len())));
     }
-    if state == State::Open {
-        journal.settle(item, seen);
-        return Ok(None);
+    match state {
+        State::Open => {
+            journal.settle(item, seen);
+            return Ok(None);
+        }
+        State::Loose => return Ok(None),
+        State::Present | State::Absent => {}
     }
     let what = match state {
         State::Present => "was acknowledged and is lost",

@@ -5,47 +5,87 @@ use serde::Serialize;
 
 use crate::terminal::say;
 
+/// What a result is written as.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
 /// A measured value, and what it has to be, if that has been decided.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Measurement {
     pub(super) name: String,
     pub(super) value: f64,
     pub(super) unit: &'static str,
-    /// The value may be at most this. Null: no bar is set.
+    /// What the value has to reach, or may reach at most. Null: no bar is set.
     pub(super) bar: Option<f64>,
     /// Null without a bar.
     pub(super) holds: Option<bool>,
+    /// The bar with the side that is good, for people.
+    #[serde(skip)]
+    shown_bar: String,
+    /// What to aim for beyond the bar.
+    #[serde(skip)]
+    shown_aim: String,
+    #[serde(skip)]
+    note: String,
 }
 
 impl Measurement {
     /// A value without a bar.
     pub(super) fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), value, unit, bar: None, holds: None }
+        let name = name.into();
+        let (shown_bar, shown_aim, note) = ("none".to_owned(), String::new(), String::new());
+        Self { name, value, unit, bar: None, holds: None, shown_bar, shown_aim, note }
     }
 
     /// The same value, which may be at most `bar`.
     pub(super) fn at_most(self, bar: f64) -> Self {
-        Self { bar: Some(bar), holds: Some(self.value <= bar), ..self }
+        Self { bar: Some(bar), holds: Some(self.value <= bar), shown_bar: format!("≤ {bar}"), ..self }
+    }
+
+    /// The same value, which has to be at least `bar`.
+    pub(super) fn at_least(self, bar: f64) -> Self {
+        Self { bar: Some(bar), holds: Some(self.value >= bar), shown_bar: format!("≥ {bar}"), ..self }
+    }
+
+    /// What to aim for beyond the bar.
+    pub(super) fn aim(self, aim: f64) -> Self {
+        Self { shown_aim: aim.to_string(), ..self }
+    }
+
+    /// A word for people.
+    pub(super) fn note(self, note: &str) -> Self {
+        Self { note: note.to_owned(), ..self }
     }
 }
 
-/// All measurements as one JSON list.
-pub(super) fn print_json(measurements: &[Measurement]) {
-    say(format_args!("{:#}", serde_json::to_value(measurements).unwrap_or_default()));
+/// All measurements, as asked for.
+pub(super) fn print(measurements: &[Measurement], output: Output) {
+    match output {
+        Output::Table => print_table(measurements),
+        Output::Json => {
+            say(format_args!("{:#}", serde_json::to_value(measurements).unwrap_or_default()));
+        }
+    }
 }
 
-/// All measurements for people.
-pub(super) fn print_table(measurements: &[Measurement]) {
+fn print_table(measurements: &[Measurement]) {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header(["", "value", "unit", "bar", ""]);
+    table.set_header(["", "value", "unit", "bar", "", "aim", ""]);
     for measurement in measurements {
         table.add_row([
             measurement.name.clone(),
             format!("{:.3}", measurement.value),
             measurement.unit.to_owned(),
-            measurement.bar.map_or_else(|| "none".to_owned(), |bar| format!("≤ {bar}")),
+            measurement.shown_bar.clone(),
             measurement.holds.map_or("", |holds| if holds { "holds" } else { "DOES NOT HOLD" }).to_owned(),
+            measurement.shown_aim.clone(),
+            measurement.note.clone(),
         ]);
     }
     if let Some(column) = table.column_mut(1) {

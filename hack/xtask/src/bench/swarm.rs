@@ -41,18 +41,10 @@ pub(crate) struct Arguments {
     runs: u16,
     /// What the result is written as
     #[arg(long, value_enum, default_value = "table")]
-    output: Output,
+    output: measurement::Output,
     /// Draw the completion curves beside the bound
     #[arg(long)]
     plot: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people
-    Table,
-    /// For programs
-    Json,
 }
 
 /// All runs with one number of agents.
@@ -70,10 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let series = runtime.block_on(work)?;
     let measurements: Vec<Measurement> =
         series.iter().flat_map(|series| series.measurements(arguments.size)).collect();
-    match arguments.output {
-        Output::Table => measurement::print_table(&measurements),
-        Output::Json => measurement::print_json(&measurements),
-    }
+    measurement::print(&measurements, arguments.output);
     if let Some(file) = &arguments.plot {
         let curves: Vec<Curve> = series.iter().flat_map(Series::curves).collect();
         let (size, rate) = (as_f64(arguments.size) / MIB, arguments.rate / 1_000_000);

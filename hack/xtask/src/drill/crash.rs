@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use shoal_e2e::drill::crash::{self, Plan, Summary};
 
 use super::report::{Output, Report};
+use super::seed;
 use crate::build;
 use crate::interrupt::Interrupts;
 use crate::terminal::complain;
@@ -17,6 +18,9 @@ pub(crate) struct Arguments {
     /// Kills
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rounds: u64,
+    /// With a collector that frees what nothing refers to, after the shortest grace
+    #[arg(long)]
+    collect: bool,
     /// Decides the load and the moments; unset: another one each time
     #[arg(long)]
     seed: Option<u64>,
@@ -30,7 +34,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let directory = tempfile::Builder::new().prefix("shoal-drill-").tempdir()?;
     let plan = Plan {
         rounds: arguments.rounds,
-        seed: arguments.seed.unwrap_or_else(rand_seed),
+        collect: arguments.collect,
+        seed: arguments.seed.unwrap_or_else(seed),
         bin_dir: build::release_programs()?,
         directory: directory.path().to_owned(),
     };
@@ -71,15 +76,9 @@ fn report(seed: u64, summary: &Summary) -> Report {
         ("acknowledged_deletions", counts.deletions),
         ("unanswered_requests", counts.unanswered),
         ("collections", summary.collections),
+        ("collected_blobs", summary.collected),
         ("comparisons", summary.checked as u64),
         ("slowest_start_ms", u64::try_from(summary.start_ms_max).unwrap_or(u64::MAX)),
     ];
     Report { numbers, faults: summary.faults.clone() }
-}
-
-/// Another number each time, from the hasher that the standard library seeds by the system.
-fn rand_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    // JSON readers keep 53 bits of a number.
-    std::collections::hash_map::RandomState::new().build_hasher().finish() >> 11
 }

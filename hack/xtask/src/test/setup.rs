@@ -1,5 +1,6 @@
 //! What the tiers need of the machine: installed by apt when we are root on a Debian, else named loudly.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -34,6 +35,19 @@ const TOOLS: &[Tool] = &[
 
 /// Tiers that change network namespaces and mounts.
 const ROOT_TIERS: [Tier; 2] = [Tier::Privileged, Tier::E2e];
+
+/// A program of the machine: where it is, after it was installed when that is allowed and possible.
+pub(crate) fn provide(program: &'static str, package: &'static str, may_install: bool) -> Option<PathBuf> {
+    let is_able = || is_root().unwrap_or(false) && tool::locate("apt-get").is_some();
+    if tool::locate(program).is_none()
+        && may_install
+        && is_able()
+        && let Err(error) = install(&[&Tool { program, package, tiers: &[] }])
+    {
+        complain(format_args!("{error:#}"));
+    }
+    tool::locate(program)
+}
 
 /// What the machine has.
 pub(super) struct Setup {

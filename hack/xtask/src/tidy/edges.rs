@@ -60,7 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("test-images", &["oci"]),
     ("e2e", &["oci", "http", "swarm-types", "swarm-protocol", "test-images"]),
     // The programs only so that one set of features is resolved for them and for the tools; see its Cargo.toml.
-    ("xtask", &["test-images", "e2e", "agent", "server"]),
+    ("xtask", &["oci", "test-images", "e2e", "agent", "server"]),
 ];
 
 /// Roles of the server, which know each other only through `api`. Their tests may wire a real sibling behind such a trait.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Ground, REPOSITORIES};
+use super::{Ground, REPOSITORIES, item};
 use crate::drill::content::{Content, small_size};
 use crate::drill::journal::{Item, Kind, State};
 use crate::drill::session::{Manner, Session};
@@ -135,7 +135,12 @@ impl Worker {
     /// A manifest of its own under a tag of its own.
     async fn move_own_tag(&mut self, session: &mut Session, repository: &'static str) -> io::Result<()> {
         let tag = format!("own-{}-{}", self.number, self.rng.u64(..OWN_TAGS));
-        let manifest = self.make_manifest(false);
+        // With a blob that nothing else wants, and that a collector must leave alone from the moment of its push.
+        let layer = Content::random(self.rng.u64(..), self.rng.usize(9..100_000));
+        self.push(session, repository, &layer).await?;
+        let manifest = self.make_manifest(Some(&layer), false);
+        let blobs = vec![item(Kind::Blob, repository, &layer)];
+        self.ground.journal.names(&item(Kind::Manifest, repository, &manifest), blobs);
         self.manifests.push(item(Kind::Manifest, repository, &manifest));
         self.tags.insert((repository, tag.clone()));
         self.put(session, repository, Some(&tag), &manifest).await
@@ -143,13 +148,13 @@ impl Worker {
 
     async fn move_shared_tag(&mut self, session: &mut Session, repository: &str) -> io::Result<()> {
         let tag = format!("shared-{}", self.rng.u64(..SHARED_TAGS));
-        let manifest = self.make_manifest(false);
+        let manifest = self.make_manifest(None, false);
         self.put(session, repository, Some(&tag), &manifest).await
     }
 
     /// A manifest with a subject, by its digest.
     async fn refer(&mut self, session: &mut Session, repository: &str) -> io::Result<()> {
-        let manifest = self.make_manifest(true);
+        let manifest = self.make_manifest(None, true);
         let item = item(Kind::Manifest, repository, &manifest);
         self.ground.journal.refers(&item, &self.ground.subject.digest.to_string());
         self.manifests.push(item);
@@ -228,11 +233,11 @@ impl Worker {
         is_deleted
     }
 
-    fn make_manifest(&mut self, refers: bool) -> Content {
+    fn make_manifest(&self, own: Option<&Content>, refers: bool) -> Content {
         let Ground { config, layer, subject, number, .. } = self.ground.as_ref();
         let number = number.fetch_add(1, Ordering::Relaxed);
         let subject = refers.then_some((&subject.digest, subject.bytes.len()));
-        Content::manifest(number, config, layer, subject)
+        Content::manifest(number, config, own.unwrap_or(layer), subject)
     }
 
     fn expect(&mut self, fits: bool, surprise: impl FnOnce() -> String) -> bool {
@@ -247,10 +252,6 @@ fn shared(number: u64) -> Content {
     // Two in three are small.
     let size = if number.is_multiple_of(3) { 700_000 } else { 9000 };
     Content::random(1_000_000 + number, size)
-}
-
-fn item(kind: Kind, repository: &str, content: &Content) -> Item {
-    Item { kind, repository: repository.to_owned(), digest: content.digest.to_string() }
 }
 
 fn take<T>(rng: &mut fastrand::Rng, list: &mut Vec<T>) -> Option<T> {
