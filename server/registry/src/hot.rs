@@ -11,7 +11,7 @@ use shoal_oci::{Digest, Repository};
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::Refusal;
-use crate::{answer, condition};
+use crate::{answer, condition, events};
 
 /// GET and HEAD of a whole blob; `None` when it takes the general way.
 pub(crate) fn blob(
@@ -43,6 +43,7 @@ pub(crate) fn blob(
     response.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if let Some(bytes) = bytes {
         cx.metrics.sent_bytes.inc_by(bytes.len() as u64);
+        events::blob_pulled(cx, call, repository, digest, size);
         *response.body_mut() = Body::from(bytes);
     }
     Ok(Some(response))

@@ -14,24 +14,36 @@ use crate::call::Call;
 use crate::context::Context;
 use crate::error::{self, Answer, Refusal};
 use crate::receive::{self, Batch, Received};
-use crate::{answer, small};
+use crate::{answer, events, small};
 
 /// Ends an upload as the blob `digest` of `repository`. A mismatch ends the upload as well: its bytes are of no use to anyone.
-pub(crate) async fn commit(cx: &Context, repository: &Repository, upload: Upload, digest: Digest) -> Answer {
+pub(crate) async fn commit(
+    cx: &Context,
+    call: &Call,
+    repository: &Repository,
+    upload: Upload,
+    digest: Digest,
+) -> Answer {
     let _lease = cx.leases.hold(&digest).await;
     let committed = cx
         .blocking_push(move |_| {
             upload.commit(&digest).map(|metainfo| metainfo.size()).map_err(|error| error::of_push(&error))
         })
         .await?;
-    link(cx, repository, digest, committed).await
+    link(cx, call, repository, digest, committed).await
 }
 
 /// Stores content that is at hand as the blob `digest` of `repository`.
-pub(crate) async fn content(cx: &Context, repository: &Repository, digest: Digest, bytes: Bytes) -> Answer {
+pub(crate) async fn content(
+    cx: &Context,
+    call: &Call,
+    repository: &Repository,
+    digest: Digest,
+    bytes: Bytes,
+) -> Answer {
     let _lease = cx.leases.hold(&digest).await;
     let stored = small::store(cx, digest, bytes).await;
-    link(cx, repository, digest, stored).await
+    link(cx, call, repository, digest, stored).await
 }
 
 /// Takes a blob that comes whole in one request (POST with a digest). The session behind it, if one is needed, is never told to
@@ -41,13 +53,13 @@ pub(crate) async fn whole(cx: &Context, call: &mut Call, repository: &Repository
         let (bytes, failure) = small::gather(cx, call, len).await;
         return match failure {
             Some(failure) => Err(failure.into()),
-            None => content(cx, repository, digest, bytes).await,
+            None => content(cx, call, repository, digest, bytes).await,
         };
     }
     let first = Batch::gather(cx, call).await;
     // Small after all, only nobody had said so.
     if call.body_len.is_none() && matches!(first.end, Some(Ok(()))) && first.len() <= SMALL_SIZE_MAX {
-        return content(cx, repository, digest, first.concat()).await;
+        return content(cx, call, repository, digest, first.concat()).await;
     }
     let label = repository.clone();
     let upload = cx.blocking_push(move |store| begin(store, &label)).await??;
@@ -72,7 +84,7 @@ async fn through_session(
     let Received { upload, failure } = receive::append(cx, call, upload, Some(first), stated).await?;
     match failure {
         Some(failure) => Err(failure.into()),
-        None => commit(cx, repository, upload, digest).await,
+        None => commit(cx, call, repository, upload, digest).await,
     }
 }
 
@@ -91,12 +103,16 @@ fn begin(store: &Store, repository: &Repository) -> Result<Upload, Refusal> {
 /// Makes a committed blob part of `repository` and counts what came of the upload.
 async fn link(
     cx: &Context,
+    call: &Call,
     repository: &Repository,
     digest: Digest,
     committed: Result<u64, Refusal>,
 ) -> Answer {
     let linked = match committed {
-        Ok(size) => cx.tags.link_blob(repository, &digest, size, Vec::new()).await.map_err(Refusal::from),
+        Ok(size) => {
+            let outbox = events::blob_linked(cx, call, repository, digest, size, None);
+            cx.tags.link_blob(repository, &digest, size, outbox).await.map_err(Refusal::from)
+        }
         Err(refusal) => Err(refusal),
     };
     let result = if linked.is_ok() { UploadResult::Committed } else { UploadResult::Failed };

@@ -130,7 +130,7 @@ pub(crate) async fn put(cx: &Context, call: &mut Call, session: Session) -> Answ
         cx.blocking_push(move |_| received.upload.suspend()).await?;
         return Err(broken(&session, size, failure));
     }
-    push::commit(cx, &session.repository, received.upload, digest).await
+    push::commit(cx, call, &session.repository, received.upload, digest).await
 }
 
 /// PUT of a small blob into a session that has no byte yet: the session is taken, and the bytes do not go through its file.
@@ -148,7 +148,7 @@ async fn put_small(cx: &Context, call: &mut Call, session: Session, digest: Dige
         });
         return Err(broken(&session, written.await??, failure));
     }
-    let answer = push::content(cx, &session.repository, digest, bytes).await;
+    let answer = push::content(cx, call, &session.repository, digest, bytes).await;
     match &answer {
         Err(refusal) if !refusal.is(ErrorCode::DigestInvalid) => upload.suspend(),
         _ => upload.cancel(),
