@@ -1,5 +1,6 @@
 //! The operator's port 15005: `GET /status` in JSON and the words of upkeep, beside the probes and metrics that every listener has.
 
+pub(crate) mod events;
 pub(crate) mod upkeep;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use shoal_swarm::BlobPhase;
 use shoal_telemetry::Health;
 use shoal_tracker::Tracker;
 
+use self::events::EventsAdmin;
 use self::upkeep::UpkeepAdmin;
 use crate::addresses::Addresses;
 
@@ -28,6 +30,7 @@ pub(crate) struct AdminHandler {
     pub(crate) origin: Origin,
     pub(crate) tracker: Arc<Tracker>,
     pub(crate) upkeep: UpkeepAdmin,
+    pub(crate) events: EventsAdmin,
 }
 
 /// The state of the server at one moment.
@@ -104,12 +107,13 @@ impl Handler for AdminHandler {
         }
         match (request.uri().path(), request.method()) {
             ("/status", &Method::GET | &Method::HEAD) => json::response(StatusCode::OK, &self.status().await),
-            ("/status", _) => {
+            ("/events", &Method::GET | &Method::HEAD) => json::response(StatusCode::OK, &self.events.status()),
+            ("/status" | "/events", _) => {
                 let mut answer = json::error(StatusCode::METHOD_NOT_ALLOWED, "the status is read with GET");
                 answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
                 answer
             }
-            _ => json::error(StatusCode::NOT_FOUND, "known here: /status /collect /scrub /quarantine /livez /readyz /health /metrics"),
+            _ => json::error(StatusCode::NOT_FOUND, "known here: /status /events /collect /scrub /quarantine /livez /readyz /health /metrics"),
         }
     }
 }

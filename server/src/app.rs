@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use shoal_api::Leases;
-use shoal_api::audit::NoAudit;
-use shoal_api::events::NoEvents;
+use shoal_api::preheat::Preheat;
 use shoal_api::tags::Tags;
+use shoal_events::PreheatHandler;
 use shoal_http::{Handler, Limits, Listener, ProbeHandler, Shutdown};
 use shoal_metadata::Embedded;
 use shoal_origin::{Origin, OriginHandler, OriginOptions};
@@ -20,7 +20,7 @@ use shoal_store::{Durability, Options, Store};
 use shoal_swarm_types::PeerId;
 use shoal_tags::{LocalTags, TagsHandler};
 use shoal_telemetry::{
-    CollectMetrics, Health, HttpMetrics, Metrics, RegistryMetrics, StoreMetrics, SwarmMetrics, TrackerMetrics,
+    CollectMetrics, EventsMetrics, Health, HttpMetrics, Metrics, RegistryMetrics, StoreMetrics, SwarmMetrics, TrackerMetrics,
 };
 use shoal_tracker::{Tracker, TrackerHandler, TrackerOptions};
 use tokio::net::TcpListener;
@@ -28,10 +28,13 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::addresses::{Addresses, Listeners};
 use crate::admin::AdminHandler;
+use crate::admin::events::EventsAdmin;
 use crate::admin::upkeep::UpkeepAdmin;
 use crate::config::Config;
 use crate::owner_source::OwnerSource;
+use crate::preheat::OriginPreheat;
 use crate::upkeep::Upkeep;
+use crate::witnesses::Witnesses;
 use crate::{advertise, housekeeping, upkeep};
 
 /// The health check that stands for the disk: passed once the store and the metadata have been recovered.
@@ -58,6 +61,7 @@ struct Rooms {
     tracker: Arc<Tracker>,
     registry: Registry,
     upkeep: Upkeep,
+    witnesses: Witnesses,
 }
 
 impl App {
@@ -87,6 +91,7 @@ impl App {
                 scrubber: rooms.upkeep.scrubber.clone(),
                 store: rooms.store.clone(),
             },
+            events: rooms.events_admin(),
         };
         let (faces, admin_shutdown) = (Shutdown::new(), Shutdown::new());
         let mut face_tasks = rooms.housekeeping(&metrics, &health, &faces);
@@ -96,7 +101,7 @@ impl App {
             |tasks: &mut JoinSet<()>, listener: Listener, handler: Arc<dyn Handler>, shutdown: &Shutdown| {
                 tasks.spawn(listener.serve(probed(handler), Limits::default(), shutdown.clone()));
             };
-        serve(&mut face_tasks, registry, Arc::new(rooms.registry.clone()), &faces);
+        serve(&mut face_tasks, registry, rooms.registry_face(), &faces);
         serve(&mut face_tasks, origin, Arc::new(OriginHandler::new(rooms.origin.clone())), &faces);
         serve(&mut face_tasks, tracker, Arc::new(TrackerHandler::new(Arc::clone(&rooms.tracker))), &faces);
         serve(&mut face_tasks, tags, Arc::new(TagsHandler::new(Arc::clone(&rooms.tags))), &faces);
@@ -121,6 +126,7 @@ impl App {
         while let Some(ended) = self.face_tasks.join_next().await {
             note_panic(ended);
         }
+        self.rooms.witnesses.shutdown().await;
         self.rooms.origin.shutdown().await;
         // The last handles: the metadata finishes what is queued, the store gives its lock back.
         drop(self.rooms);
@@ -142,6 +148,9 @@ impl Rooms {
         let store = open_store(config).await?;
         let metadata = open_metadata(config).await?;
         let tags: Arc<dyn Tags> = Arc::new(LocalTags::new(metadata.clone()));
+        let source = addresses.registry.to_string();
+        let witnesses =
+            Witnesses::start(config, source, &metadata, EventsMetrics::register(metrics)).await?;
         let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
         let secret = config.cluster_key.as_ref().map_or("", |key| key.reveal());
         let options = OriginOptions { peer_id, cluster_key: shoal_api::cluster_key(secret) };
@@ -166,15 +175,38 @@ impl Rooms {
             store: store.clone(),
             leases: leases.clone(),
             immutable: Box::new(|_, _| false),
-            events: Arc::new(NoEvents),
-            audit: Arc::new(NoAudit),
+            events: Arc::clone(&witnesses.events),
+            audit: Arc::clone(&witnesses.audit),
             origin: origin.clone(),
             tracker: Arc::clone(&tracker),
             metrics: CollectMetrics::register(metrics),
         });
         let registry =
             Registry::new(store.clone(), Arc::clone(&tags), leases, RegistryMetrics::register(metrics), options);
-        Ok(Self { store, tags, origin, tracker, registry, upkeep })
+        let registry =
+            registry.with_witnesses(Arc::clone(&witnesses.events), Arc::clone(&witnesses.audit));
+        Ok(Self { store, tags, origin, tracker, registry, upkeep, witnesses })
+    }
+
+    /// What answers on the registry's port: notifications for preheating, else the registry.
+    fn registry_face(&self) -> Arc<dyn Handler> {
+        let preheat: Arc<dyn Preheat> = Arc::new(OriginPreheat(self.origin.clone()));
+        Arc::new(PreheatHandler::new(
+            Arc::new(self.registry.clone()),
+            Arc::clone(&self.tags),
+            preheat,
+            Arc::clone(&self.witnesses.audit),
+            self.witnesses.preheat_jobs.clone(),
+            self.witnesses.metrics.clone(),
+        ))
+    }
+
+    fn events_admin(&self) -> EventsAdmin {
+        EventsAdmin {
+            webhooks: self.witnesses.webhooks.clone(),
+            audit: self.witnesses.audit_log.clone(),
+            preheat: self.witnesses.preheat_jobs.clone(),
+        }
     }
 
     fn housekeeping(&self, metrics: &Metrics, health: &Health, shutdown: &Shutdown) -> JoinSet<()> {

@@ -1,5 +1,7 @@
 //! What the server can be told. Few knobs: each has a default that suits one server on its usual ports.
 
+pub mod audit;
+pub mod events;
 pub mod upkeep;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use shoal_config::{ByteSize, ConfigError, Duration, Secret};
 use shoal_telemetry::LogFormat;
 
+use self::audit::Audit;
+use self::events::Events;
 use self::upkeep::{Collect, Retention, Scrub};
 
 /// The whole configuration of the server.
@@ -39,6 +43,10 @@ pub struct Config {
     pub retention: Vec<Retention>,
     /// Looking for damage.
     pub scrub: Scrub,
+    /// Webhooks.
+    pub events: Events,
+    /// The audit log.
+    pub audit: Audit,
     /// Shared by the members of one cluster; peers with another key are turned away. Unset: no key.
     pub cluster_key: Option<Secret>,
     /// Log lines.
@@ -147,6 +155,8 @@ impl Default for Config {
             collect: Collect::default(),
             retention: Vec::new(),
             scrub: Scrub::default(),
+            events: Events::default(),
+            audit: Audit::default(),
             cluster_key: None,
             log: Log::default(),
         }
@@ -254,6 +264,8 @@ impl Config {
             add("log.filter", error.to_string(), "write a level such as info");
         }
         self.collect.problems(&mut |error| problems.push(error));
+        self.events.problems(&mut |error| problems.push(error));
+        self.audit.problems(&mut |error| problems.push(error));
         self.scrub.problems(&mut |error| problems.push(error));
         for (number, rule) in self.retention.iter().enumerate() {
             rule.problems(number, &mut |error| problems.push(error));

@@ -12,8 +12,10 @@ pub mod config;
 pub mod housekeeping;
 pub mod output;
 pub mod owner_source;
+mod preheat;
 pub mod ready;
 mod upkeep;
+mod witnesses;
 
 pub use addresses::Addresses;
 pub use app::App;
