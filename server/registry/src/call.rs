@@ -1,15 +1,19 @@
 //! One request while it is served: its head, its query, and its body, which can fail in ways that the handlers must tell apart.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use shoal_api::caller::Caller;
 use shoal_http::{Body, BodyError, Request};
 use shoal_oci::{ErrorCode, OciError, Query};
 
+use crate::caller::Sender;
 use crate::context::Context;
 use crate::error::{self, Refusal};
+use crate::gate::Access;
 use crate::pace::Pace;
 use crate::room::{Crowded, Room, Taken};
 
@@ -26,9 +30,15 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) query: Query,
+    /// Where the request comes from.
+    pub(crate) sender: Sender,
+    /// Who asks.
+    pub(crate) access: Access,
     /// Length of the body in bytes when the client stated it.
     pub(crate) body_len: Option<u64>,
     body: Body,
+    /// Bytes of it that have arrived.
+    received: u64,
     /// The body has ended, well or badly.
     ended: bool,
     /// What has arrived and waits for room.
@@ -59,9 +69,10 @@ pub(crate) enum BodyFailure {
 impl Call {
     /// # Errors
     /// When the query cannot be read.
-    pub(crate) fn new(cx: &Context, request: Request) -> Result<Self, OciError> {
-        let (head, body) = request.into_parts();
+    pub(crate) fn new(cx: &Context, request: Request, peer: SocketAddr) -> Result<Self, OciError> {
+        let (mut head, body) = request.into_parts();
         let query = Query::parse(head.uri.query())?;
+        let sender = Sender::new(peer, &head.uri, &head.extensions);
         let stated =
             head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let body_len = stated.or_else(|| body.size());
@@ -69,14 +80,27 @@ impl Call {
             method: head.method,
             headers: head.headers,
             query,
+            sender,
+            access: head.extensions.remove().unwrap_or_default(),
             body_len,
             ended: body.size() == Some(0),
             body,
+            received: 0,
             arrived: None,
             pace: Pace::new(cx.options.body_stall_max, cx.options.body_rate_min),
             room: cx.room.clone(),
             held: None,
         })
+    }
+
+    /// Who sent the request.
+    pub(crate) fn caller(&self) -> Caller {
+        self.sender.caller(&self.method, &self.headers, self.access.name())
+    }
+
+    /// Bytes of the body that have arrived.
+    pub(crate) const fn received(&self) -> u64 {
+        self.received
     }
 
     /// The value of a header that may stand there once.
@@ -158,6 +182,7 @@ impl Call {
         match outcome {
             Ok(Some(Ok(bytes))) => {
                 self.pace.received(bytes.len());
+                self.received += bytes.len() as u64;
                 Ok(Some(bytes))
             }
             Ok(None) => {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use shoal_api::Leases;
+use shoal_api::audit::{Audit, NoAudit};
+use shoal_api::events::{Events, NoEvents};
 use shoal_api::tags::Tags;
 use shoal_oci::{Digest, Repository};
 use shoal_store::Store;
@@ -12,6 +14,7 @@ use crate::error::{self, Refusal};
 use crate::lanes::{Lane, Lanes};
 use crate::options::RegistryOptions;
 use crate::room::Room;
+use crate::tag_rights::FrozenTags;
 use crate::tally::Tally;
 
 /// The rooms below and the options.
@@ -23,7 +26,10 @@ pub(crate) struct Context {
     pub(crate) tally: Tally,
     pub(crate) lanes: Lanes,
     pub(crate) room: Room,
+    pub(crate) frozen_tags: FrozenTags,
     pub(crate) options: RegistryOptions,
+    pub(crate) events: Arc<dyn Events>,
+    pub(crate) audit: Arc<dyn Audit>,
 }
 
 impl Context {
@@ -41,8 +47,11 @@ impl Context {
             tally: Tally::new(metrics.clone()),
             metrics,
             lanes: Lanes::new(&options),
+            frozen_tags: FrozenTags::default(),
             room: Room::new(options.upload_memory_max, options.wait_max),
             options,
+            events: Arc::new(NoEvents),
+            audit: Arc::new(NoAudit),
         }
     }
 

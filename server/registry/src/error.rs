@@ -7,10 +7,11 @@
 use http::{HeaderValue, StatusCode, header};
 use shoal_api::tags::{TagsError, TagsErrorKind};
 use shoal_http::Response;
-use shoal_oci::{Digest, ErrorCode, OciError, reply};
+use shoal_oci::{Digest, ErrorCode, OciError, Reference, Repository, reply};
 use shoal_store::ErrorKind;
 
 use crate::answer;
+use crate::gate::Denied;
 
 /// What a handler gives: an answer, or why there is none.
 pub(crate) type Answer = Result<Response, Refusal>;
@@ -27,6 +28,7 @@ pub(crate) struct Refusal(Box<Parts>);
 struct Parts {
     error: OciError,
     headers: reply::Headers,
+    denied: Option<Denied>,
 }
 
 impl Refusal {
@@ -54,6 +56,12 @@ impl Refusal {
         self
     }
 
+    /// The same answer, noted as a refusal of access for this reason.
+    pub(crate) fn denied(mut self, reason: &'static str) -> Self {
+        self.0.denied = Some(Denied(reason));
+        self
+    }
+
     /// Whether the client is told `code`.
     pub(crate) fn is(&self, code: ErrorCode) -> bool {
         self.0.error.code == code
@@ -61,10 +69,13 @@ impl Refusal {
 
     /// The answer. A 5xx is logged by whoever made it, with what the client is not told.
     pub(crate) fn into_response(self) -> Response {
-        let Parts { error, mut headers } = *self.0;
+        let Parts { error, mut headers, denied } = *self.0;
         let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         headers.extend(reply::error(&error));
         let mut response = answer::with(status, headers, error.to_json());
+        if let Some(denied) = denied {
+            response.extensions_mut().insert(denied);
+        }
         if status == StatusCode::REQUEST_TIMEOUT {
             // The rest of the body may still come and must not be read as the next request.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -75,7 +86,7 @@ impl Refusal {
 
 impl From<OciError> for Refusal {
     fn from(error: OciError) -> Self {
-        Self(Box::new(Parts { error, headers: Vec::new() }))
+        Self(Box::new(Parts { error, headers: Vec::new(), denied: None }))
     }
 }
 
@@ -99,6 +110,18 @@ pub(crate) fn crowded() -> Refusal {
 pub(crate) fn blob_unknown(digest: &Digest) -> Refusal {
     Refusal::new(ErrorCode::BlobUnknown, "the blob is not in this repository")
         .with_detail(serde_json::json!({ "digest": digest }))
+}
+
+/// There is no such manifest in this repository.
+pub(crate) fn manifest_unknown(reference: &Reference) -> Refusal {
+    Refusal::new(ErrorCode::ManifestUnknown, "the manifest is not in this repository")
+        .with_detail(serde_json::json!({ "reference": reference.to_string() }))
+}
+
+/// There is no such repository.
+pub(crate) fn name_unknown(repository: Option<&Repository>) -> Refusal {
+    Refusal::new(ErrorCode::NameUnknown, "there is no such repository")
+        .with_detail(serde_json::json!({ "name": repository }))
 }
 
 /// There is no such upload, at least not in this repository.

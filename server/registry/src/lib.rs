@@ -1,18 +1,22 @@
 //! Role registry: the OCI distribution API, push and pull (distribution-spec 1.1 and what its main branch added since).
 //!
 //! Goals: every answer is one that the specification allows, every 201 is durable, every upload needs a fixed amount of memory,
-//! no request waits for ever. Non-goals: who owns a blob (ring, origin), how it spreads (swarm), who may do what (the listener
-//! asks before the role is reached). The role keeps no state of its own: bytes are in the store, everything else behind
+//! no request waits for ever, none passes without the right to. Non-goals: who owns a blob (ring, origin), how it spreads (swarm),
+//! what a right is (`shoal_auth`). The role keeps no state of its own: bytes are in the store, everything else behind
 //! [`shoal_api::tags::Tags`].
 //!
 //! This file is the table from route and method to handler, and nothing else.
 
 mod answer;
+mod audit;
 mod blobs;
 mod call;
+mod caller;
 mod condition;
 mod context;
 mod error;
+mod events;
+mod gate;
 mod hot;
 mod lanes;
 mod manifests;
@@ -26,8 +30,10 @@ mod receive;
 mod referrers;
 mod room;
 mod small;
+mod tag_rights;
 mod tags;
 mod tally;
+mod token;
 mod uploads;
 
 use std::net::SocketAddr;
@@ -37,6 +43,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, Method};
 use shoal_api::Leases;
+use shoal_api::audit::Audit;
+use shoal_api::events::Events;
 use shoal_api::tags::Tags;
 use shoal_http::{Handler, Request, Response};
 use shoal_oci::Route;
@@ -72,6 +80,17 @@ impl Registry {
         Self(Arc::new(Context::new(store, tags, leases, metrics, options)))
     }
 
+    /// The same registry, which tells `events` what happened and leaves a record of every change in `audit`. To be called before
+    /// the registry is cloned.
+    #[must_use]
+    pub fn with_witnesses(mut self, events: Arc<dyn Events>, audit: Arc<dyn Audit>) -> Self {
+        match Arc::get_mut(&mut self.0) {
+            Some(cx) => (cx.events, cx.audit) = (events, audit),
+            None => tracing::error!("the registry is in use already; it tells of nothing"),
+        }
+        self
+    }
+
     /// Removes the upload sessions that nobody has touched for [`RegistryOptions::upload_idle_max`], and returns how many.
     /// The server calls it from time to time.
     pub async fn sweep(&self) -> usize {
@@ -89,19 +108,27 @@ impl Registry {
     }
 
     /// Answers a request whose route is known.
-    async fn answer(&self, route: Route, request: Request) -> Response {
+    async fn answer(&self, route: Route, request: Request, peer: SocketAddr) -> Response {
         let cx = &*self.0;
         let method = request.method().clone();
-        let mut call = match Call::new(cx, request) {
+        let mut call = match Call::new(cx, request, peer) {
             Ok(call) => call,
             Err(error) => return Refusal::from(error).into_response(),
         };
-        let answer = match cx.lanes.of(&method).enter().await {
-            Ok(_place) => self.dispatch(route, &mut call).await,
-            Err(refusal) => Err(refusal),
+        let entry = audit::Entry::of(cx, &route, &call);
+        let admitted = entry.as_ref().map_or(Ok(()), |entry| entry.admit(cx));
+        let answer = match (admitted, cx.lanes.of(&method).enter().await) {
+            (Ok(()), Ok(_place)) => self.dispatch(route, &mut call).await,
+            (Err(refusal), _) | (_, Err(refusal)) => Err(refusal),
         };
         call.discard_rest().await;
-        let response = answer.unwrap_or_else(Refusal::into_response);
+        let mut response = answer.unwrap_or_else(Refusal::into_response);
+        if let Some(entry) = entry {
+            response = entry.write(cx, &call, response).await;
+        }
+        if !matches!(method, Method::GET | Method::HEAD) {
+            response.headers_mut().insert(caller::REQUEST_ID, call.sender.request_id());
+        }
         if method == Method::HEAD { answer::without_body(response) } else { response }
     }
 
@@ -123,7 +150,9 @@ impl Registry {
             (Route::Referrers { repository, subject }, _) => {
                 referrers::list(cx, call, repository, subject).await
             }
-            (Route::Blob { repository, digest }, "DELETE") => blobs::delete(cx, &repository, digest).await,
+            (Route::Blob { repository, digest }, "DELETE") => {
+                blobs::delete(cx, call, &repository, digest).await
+            }
             (Route::Blob { repository, digest }, _) => match hot::blob(cx, call, &repository, &digest)? {
                 Some(answer) => Ok(answer),
                 None => blobs::get(cx, call, &repository, digest).await,
@@ -155,8 +184,11 @@ impl Registry {
 impl Handler for Registry {
     async fn handle(&self, request: Request, peer: SocketAddr) -> Response {
         let (name, mut response) = match Route::parse(request.uri().path()) {
-            Ok(route) => (RouteName::of(&route), self.begin(route, request).await),
-            Err(error) => (RouteName::NONE, self.refuse(error, request).await),
+            Ok(route) => (RouteName::of(&route), self.begin(route, request, peer).await),
+            Err(_) if self.0.options.guard.has_tokens() && request.uri().path() == token::PATH => {
+                (RouteName::TOKEN, token::answer(&self.0, request, peer).await)
+            }
+            Err(error) => (RouteName::NONE, self.refuse(error.into(), request, peer).await),
         };
         let status = response.status().as_u16();
         self.0.tally.count(name, status);
@@ -170,23 +202,28 @@ impl Handler for Registry {
 impl Registry {
     /// Answers a request. One that changes something goes on when the client leaves, so that what arrived of an upload is kept
     /// and no commit stops half-way; it still ends soon, since its body has ended.
-    async fn begin(&self, route: Route, request: Request) -> Response {
+    async fn begin(&self, route: Route, mut request: Request, peer: SocketAddr) -> Response {
+        match gate::enter(&self.0, &route, &request, peer).await {
+            Ok(access) if access.is_open() => {}
+            Ok(access) => _ = request.extensions_mut().insert(access),
+            Err(refusal) => return self.refuse(refusal, request, peer).await,
+        }
         let opens_session = matches!(route, Route::Uploads { .. }) && request.uri().query().is_none();
         if opens_session || matches!(*request.method(), Method::GET | Method::HEAD) {
-            return self.answer(route, request).await;
+            return self.answer(route, request, peer).await;
         }
         let registry = self.clone();
-        let task = tokio::spawn(async move { registry.answer(route, request).await });
+        let task = tokio::spawn(async move { registry.answer(route, request, peer).await });
         task.await.unwrap_or_else(|error| error::internal("a request ended early", &error).into_response())
     }
 
-    /// Answers a request to a path that names nothing.
-    async fn refuse(&self, error: shoal_oci::OciError, request: Request) -> Response {
+    /// Answers a request to a path that names nothing, or that may not pass.
+    async fn refuse(&self, refusal: Refusal, request: Request, peer: SocketAddr) -> Response {
         let method = request.method().clone();
-        if let Ok(mut call) = Call::new(&self.0, request) {
+        if let Ok(mut call) = Call::new(&self.0, request, peer) {
             call.discard_rest().await;
         }
-        let response = Refusal::from(error).into_response();
+        let response = refusal.into_response();
         if method == Method::HEAD { answer::without_body(response) } else { response }
     }
 }

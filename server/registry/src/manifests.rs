@@ -10,12 +10,14 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 use shoal_api::tags::{Condition, DeleteOutcome, PutManifest, PutOutcome, References};
 use shoal_http::{Body, Response};
-use shoal_oci::{Digest, ErrorCode, Manifest, ManifestType, Reference, Repository, Route, Tag, reply};
+use shoal_oci::{
+    Descriptor, Digest, ErrorCode, Manifest, ManifestType, Reference, Repository, Route, Tag, reply,
+};
 
 use crate::call::Call;
 use crate::context::Context;
-use crate::error::{Answer, Refusal};
-use crate::{answer, condition};
+use crate::error::{self, Answer, Refusal};
+use crate::{answer, condition, events, tag_rights};
 
 /// GET and HEAD.
 pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, reference: &Reference) -> Answer {
@@ -23,7 +25,7 @@ pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, refe
         Some(found) => found,
         None => match cx.tags.manifest(repository, reference).await? {
             Some(found) => Arc::new(found),
-            None => return Err(unknown(reference)),
+            None => return Err(error::manifest_unknown(reference)),
         },
     };
     cx.leases.touch(repository, &found.digest);
@@ -33,6 +35,7 @@ pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, refe
     let mut response = answer::content(&found.digest, content_type(&found), found.bytes.len() as u64);
     if call.method == Method::GET {
         cx.tags.pulled(repository, reference);
+        events::manifest_pulled(cx, call, repository, reference, &found);
         cx.metrics.sent_bytes.inc_by(found.bytes.len() as u64);
         *response.body_mut() = Body::from(found.bytes.clone());
     }
@@ -69,7 +72,16 @@ pub(crate) async fn put(
     {
         tags.push(tag);
     }
-    store(cx, PutManifest { condition, ..record(cx, &repository, digest, bytes, &manifest, tags) }).await?;
+    let rights = tag_rights::of_push(cx, call, &repository, &tags).await?;
+    let record = PutManifest {
+        condition,
+        overwrite: rights.overwrite,
+        immutable: rights.immutable.clone(),
+        outbox: pushed(cx, call, &repository, digest, bytes.len() as u64, &manifest, &tags),
+        ..record(cx, &repository, digest, bytes, &manifest, tags)
+    };
+    store(cx, call, record).await?;
+    drop(rights);
     cx.leases.touch(&repository, &digest);
     Ok(created(repository, digest, &manifest, &confirmed, untyped))
 }
@@ -117,15 +129,20 @@ pub(crate) async fn delete(
     reference: &Reference,
 ) -> Answer {
     let condition = condition::of_write(call)?;
+    let outbox = events::deleted(cx, call, repository, reference);
     let outcome = match reference {
-        Reference::Tag(tag) => cx.tags.delete_tag(repository, tag, condition, Vec::new()).await?,
+        Reference::Tag(tag) => {
+            tag_rights::check_delete_tag(call, repository, tag)?;
+            cx.tags.delete_tag(repository, tag, condition, outbox).await?
+        }
         Reference::Digest(digest) => {
-            cx.tags.delete_manifest(repository, digest, condition, Vec::new()).await?
+            let _order = tag_rights::check_delete_manifest(cx, call, repository, digest).await?;
+            cx.tags.delete_manifest(repository, digest, condition, outbox).await?
         }
     };
     match outcome {
         DeleteOutcome::Deleted { .. } => Ok(answer::empty(StatusCode::ACCEPTED, Vec::new())),
-        DeleteOutcome::NotFound => Err(unknown(reference)),
+        DeleteOutcome::NotFound => Err(error::manifest_unknown(reference)),
         DeleteOutcome::PreconditionFailed { current } => Err(condition::failed(current.as_ref())),
     }
 }
@@ -222,7 +239,21 @@ fn record(
     }
 }
 
-async fn store(cx: &Context, record: PutManifest) -> Result<(), Refusal> {
+/// The messages that tell of the push.
+fn pushed(
+    cx: &Context,
+    call: &Call,
+    repository: &Repository,
+    digest: Digest,
+    size: u64,
+    manifest: &Manifest,
+    tags: &[Tag],
+) -> Vec<Bytes> {
+    let descriptor = Descriptor::new(manifest.media_type().to_string(), digest, size);
+    events::manifest_pushed(cx, call, repository, &descriptor, manifest, tags)
+}
+
+async fn store(cx: &Context, call: &Call, record: PutManifest) -> Result<(), Refusal> {
     if record.references == References::Required {
         // Linked, but its content was lost: see Context::blob_in.
         let lost: Vec<_> =
@@ -231,19 +262,16 @@ async fn store(cx: &Context, record: PutManifest) -> Result<(), Refusal> {
             return Err(missing(&lost, &[]));
         }
     }
+    let (repository, immutable) = (record.repository.clone(), record.immutable.clone());
     match cx.tags.put_manifest(record).await? {
         PutOutcome::Stored { .. } => Ok(()),
         PutOutcome::Missing { blobs, children } => Err(missing(&blobs, &children)),
-        // Neither a condition nor a limit on tags was stated.
-        PutOutcome::PreconditionFailed { .. } | PutOutcome::TagExists { .. } => {
-            Err(Refusal::new(ErrorCode::Denied, "the tag may not move"))
+        PutOutcome::PreconditionFailed { current } => Err(condition::failed(current.as_ref())),
+        PutOutcome::TagExists { tag, current } => {
+            let stays = immutable.contains(&tag);
+            Err(tag_rights::tag_exists(call, &repository, &tag, &current, stays))
         }
     }
-}
-
-fn tag_exists(tag: &Tag, current: &Digest) -> Refusal {
-    Refusal::new(ErrorCode::Denied, "the tag exists and must not be moved; push under another tag")
-        .with_detail(json!({ "tag": tag, "current": current }))
 }
 
 fn missing(blobs: &[Digest], children: &[Digest]) -> Refusal {
@@ -277,9 +305,4 @@ fn created(
         headers.push(("warning", text));
     }
     answer::empty(StatusCode::CREATED, headers)
-}
-
-fn unknown(reference: &Reference) -> Refusal {
-    Refusal::new(ErrorCode::ManifestUnknown, "the manifest is not in this repository")
-        .with_detail(json!({ "reference": reference.to_string() }))
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use shoal_auth::Guard;
+
 /// Knobs of the registry role.
 #[derive(Clone, Debug)]
 pub struct RegistryOptions {
@@ -37,6 +39,8 @@ pub struct RegistryOptions {
     /// The most entries in one page of tags, repositories or referrers, whatever `n` asks for, and as many as come when `n` is
     /// absent. 10,000 tags of usual length are some 200 KiB, and clients that ignore `Link` still see most repositories whole.
     pub page_entries_max: usize,
+    /// Who may do what. Open: everybody everything.
+    pub guard: Guard,
 }
 
 impl Default for RegistryOptions {
@@ -54,6 +58,7 @@ impl Default for RegistryOptions {
             delete_enabled: true,
             sparse_allowed: false,
             page_entries_max: 10_000,
+            guard: Guard::open(),
         }
     }
 }

@@ -9,8 +9,19 @@ use shoal_oci::Route;
 use shoal_telemetry::{Counter, RegistryMetrics};
 
 /// Routes by number; the last is for paths that name nothing.
-const ROUTES: [&str; 10] =
-    ["base", "catalog", "extensions", "blob", "uploads", "upload", "manifest", "tags", "referrers", "none"];
+const ROUTES: [&str; 11] = [
+    "base",
+    "catalog",
+    "extensions",
+    "blob",
+    "uploads",
+    "upload",
+    "manifest",
+    "tags",
+    "referrers",
+    "token",
+    "none",
+];
 
 /// The statuses that well-behaved clients get to see.
 const STATUSES: [u16; 10] = [200, 201, 202, 204, 206, 304, 401, 404, 412, 416];
@@ -22,6 +33,8 @@ pub(crate) struct RouteName(usize);
 impl RouteName {
     /// A path that names nothing.
     pub(crate) const NONE: Self = Self(ROUTES.len() - 1);
+    /// The token endpoint.
+    pub(crate) const TOKEN: Self = Self(ROUTES.len() - 2);
 
     pub(crate) fn of(route: &Route) -> Self {
         Self(match route {
