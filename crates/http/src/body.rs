@@ -173,6 +173,13 @@ impl Body {
         Some(found)
     }
 
+    /// Reads at most `block_len` bytes of a file at once.
+    pub(crate) fn read_files_by(&mut self, block_len: usize) {
+        if let Kind::File(part) = &mut self.0 {
+            part.block_len = block_len;
+        }
+    }
+
     /// A second body of the same bytes, when they are all at hand.
     pub(crate) fn try_clone(&self) -> Option<Self> {
         match &self.0 {

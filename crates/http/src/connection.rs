@@ -19,6 +19,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::HOST;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
@@ -64,7 +66,7 @@ const FRAME_LEN_MAX: u32 = 64 * 1024;
 
 /// How many streams that we reset because of the client's errors are remembered; one more ends the connection. Honest clients
 /// cause none.
-const LOCAL_RESETS_MAX: usize = 64;
+const LOCAL_RESETS_MAX: usize = 256;
 
 /// How many streams may be opened and cancelled before we even look at them (CVE-2023-44487); one more ends the connection.
 const PENDING_RESETS_MAX: usize = 20;
@@ -190,6 +192,7 @@ impl Conversation {
         let (watch, handler, peer) = (Arc::clone(&self.watch), Arc::clone(&self.handler), self.peer);
         service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(connection.clone());
+            to_origin_form(&mut request);
             let busy = Busy::request(Arc::clone(&watch));
             let carriage = carriage();
             let handler = Arc::clone(&handler);
@@ -231,6 +234,22 @@ impl Conversation {
             () = self.shutdown.wait() => {}
             () = self.watch.dismissed() => {}
         }
+    }
+}
+
+/// HTTP/2 and requests in absolute form (RFC 9112, 3.2.2) name the host in the target, which then counts. Handlers find it in `Host`
+/// in any case, and the path alone in the target.
+fn to_origin_form<B>(request: &mut http::Request<B>) {
+    let Some(authority) = request.uri().authority() else { return };
+    if request.method() == http::Method::CONNECT {
+        return;
+    }
+    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+        request.headers_mut().insert(HOST, host);
+    }
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    if let Ok(target) = target.parse() {
+        *request.uri_mut() = target;
     }
 }
 

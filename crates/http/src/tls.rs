@@ -138,7 +138,11 @@ fn load(files: &TlsFiles, protocols: &[Vec<u8>], members_only: bool) -> Result<S
             let verifier = verifier
                 .build()
                 .map_err(|error| TlsError::Authorities { path: path.clone(), why: error.to_string() })?;
-            builder.with_client_cert_verifier(if members_only { Arc::new(Clients(verifier)) } else { verifier })
+            builder.with_client_cert_verifier(if members_only {
+                Arc::new(Clients(verifier))
+            } else {
+                verifier
+            })
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));

@@ -79,7 +79,10 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(body: Body, busy: Busy, carriage: Carriage) -> Self {
+    pub(super) fn new(mut body: Body, busy: Busy, carriage: Carriage) -> Self {
+        if matches!(carriage, Carriage::Stream(_)) {
+            body.read_files_by(STREAM_CHUNK_LEN_MAX);
+        }
         Self { body, busy, carriage, rest: Bytes::new(), cut: None }
     }
 

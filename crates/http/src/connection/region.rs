@@ -56,8 +56,8 @@ impl Region {
         Self { source: Arc::new(Source { file, position, done: AtomicBool::new(false) }), left: len }
     }
 
-    pub(super) fn source(&self) -> Arc<Source> {
-        Arc::clone(&self.source)
+    pub(super) fn source(&self) -> &Arc<Source> {
+        &self.source
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn shows_placeholders_and_follows_what_was_written() {
         let mut region = region(SEND_LEN_MAX + 10);
-        let source = region.source();
+        let source = Arc::clone(region.source());
         assert_eq!(region.chunk().len(), SEND_LEN_MAX);
         assert!(is_placeholder(region.chunk()));
         region.advance(SEND_LEN_MAX);
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_region_that_is_dropped_early_is_done() {
         let cut = region(10).take(5);
-        let source = cut.get_ref().source();
+        let source = Arc::clone(cut.get_ref().source());
         assert!(is_placeholder(cut.chunk()));
         drop(cut);
         assert!(source.is_done());

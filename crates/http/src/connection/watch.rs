@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -62,8 +62,9 @@ pub(crate) struct Watch {
     leaving: AtomicBool,
     leave: Notify,
     evict: Notify,
-    /// Parts of files in the order in which hyper will write them.
-    files: Mutex<VecDeque<Arc<Source>>>,
+    /// Parts of files in the order in which hyper will write them. hyper's queue owns them, so that a connection that is kept for
+    /// later requests keeps no file open.
+    files: Mutex<VecDeque<Weak<Source>>>,
 }
 
 impl Watch {
@@ -187,17 +188,21 @@ impl Watch {
     }
 
     /// Adds a part of a file, which hyper will write after those that were added before.
-    pub(super) fn push_file(&self, source: Arc<Source>) {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).push_back(source);
+    pub(super) fn push_file(&self, source: &Arc<Source>) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|file| file.strong_count() > 0);
+        files.push_back(Arc::downgrade(source));
     }
 
     /// The part of a file that is written next.
     pub(super) fn next_file(&self) -> Option<Arc<Source>> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        while files.front().is_some_and(|front| front.is_done()) {
-            files.pop_front();
+        loop {
+            match files.front()?.upgrade() {
+                Some(source) if !source.is_done() => return Some(source),
+                _ => drop(files.pop_front()),
+            }
         }
-        files.front().cloned()
     }
 
     /// Returns when the connection has to be cut, and dismisses it when it has been idle for too long.

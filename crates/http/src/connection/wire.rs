@@ -4,7 +4,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use rustix::io::{Errno, ReadWriteFlags};
@@ -47,11 +47,11 @@ impl Wire {
             return Poll::Ready(Err(io::Error::other("a placeholder without a file")));
         };
         let sending = match &mut self.sending {
-            Some(sending) if Arc::ptr_eq(&sending.source, &source) => sending,
-            other => other.insert(Sending { source, warm_until: 0, warming: None }),
+            Some(sending) if sending.source.as_ptr() == Arc::as_ptr(&source) => sending,
+            other => other.insert(Sending { source: Arc::downgrade(&source), warm_until: 0, warming: None }),
         };
         let len = len.min(SEND_LEN_MAX);
-        if let Err(error) = ready!(sending.poll_warm(cx, len)) {
+        if let Err(error) = ready!(sending.poll_warm(cx, &source, len)) {
             return Poll::Ready(Err(failed(&error)));
         }
         loop {
@@ -61,7 +61,7 @@ impl Wire {
                 return Poll::Pending;
             }
             let socket = &self.socket;
-            let sent = socket.try_io(Interest::WRITABLE, || send_file(socket, &sending.source, len));
+            let sent = socket.try_io(Interest::WRITABLE, || send_file(socket, &source, len));
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(0) => return Poll::Ready(Err(failed(&ended()))),
@@ -106,7 +106,7 @@ fn send_file(socket: &TcpStream, source: &Source, len: usize) -> io::Result<usiz
 
 /// The file that is being sent.
 struct Sending {
-    source: Arc<Source>,
+    source: Weak<Source>,
     /// Up to here the file was seen in memory.
     warm_until: u64,
     warming: Option<JoinHandle<io::Result<()>>>,
@@ -115,13 +115,13 @@ struct Sending {
 impl Sending {
     /// Ready when the next `len` bytes are in memory, so that sending them does not hold up the thread for the disk. They are looked
     /// for once: a client that takes them so slowly that they are evicted meanwhile costs one read.
-    fn poll_warm(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<()>> {
-        let position = self.source.position();
+    fn poll_warm(&mut self, cx: &mut Context<'_>, source: &Source, len: usize) -> Poll<io::Result<()>> {
+        let position = source.position();
         if position < self.warm_until {
             return Poll::Ready(Ok(()));
         }
-        if self.warming.is_none() && !is_warm(&self.source.file, position, len)? {
-            let file = Arc::clone(&self.source.file);
+        if self.warming.is_none() && !is_warm(&source.file, position, len)? {
+            let file = Arc::clone(&source.file);
             self.warming = Some(tokio::task::spawn_blocking(move || warm(&file, position, len)));
         }
         if let Some(warming) = &mut self.warming {

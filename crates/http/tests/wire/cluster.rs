@@ -59,7 +59,7 @@ async fn a_peer_of_another_authority_is_refused_by_either_side() {
 fn marked(authority: &Authority, kind: &str, name: &str) -> ClusterTls {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.subject_alt_names.push(SanType::URI(format!("shoal://{kind}/{name}").try_into().unwrap()));
-    member(authority, authority.issue(&format!("{kind}-{name}"), params))
+    member(authority, authority.issue(&format!("{kind}-{name}"), &params))
 }
 
 /// Whether an HTTP request of one member to the other's port is answered.

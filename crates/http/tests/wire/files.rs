@@ -1,5 +1,6 @@
 //! Bodies from files: what arrives is the file, whatever the sizes, the clients and the connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_http::server::SocketOptions;
@@ -180,6 +181,18 @@ async fn answer_of(site: &Site) -> Vec<u8> {
     let mut stream = site.connect().await;
     stream.write_all(get("len=100000").as_bytes()).await.unwrap();
     answer(&mut stream).await.1
+}
+
+#[tokio::test]
+async fn a_connection_that_is_kept_keeps_no_file_open() {
+    let site = Site::plain(Limits::default()).await;
+    let held = Arc::strong_count(&site.paths.file);
+    let mut stream = site.connect().await;
+    stream.write_all(get("").as_bytes()).await.unwrap();
+    answer(&mut stream).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    answer(&mut stream).await;
+    assert_eq!(Arc::strong_count(&site.paths.file), held);
 }
 
 #[tokio::test]

@@ -101,6 +101,10 @@ impl Handler for Paths {
                 response.headers_mut().insert("connection", "close".parse().unwrap());
                 response
             }
+            "/target" => {
+                let host = request.headers().get("host").unwrap().to_str().unwrap();
+                json::text(StatusCode::OK, format!("{host} {}", request.uri()))
+            }
             "/who" => {
                 let connection = request.extensions().get::<Connection>().unwrap();
                 json::text(StatusCode::OK, format!("{connection:?}"))

@@ -87,6 +87,20 @@ async fn prior_knowledge_serves_files_bytes_and_many_streams() {
 }
 
 #[tokio::test]
+async fn handlers_see_the_same_target_and_host_by_all_versions() {
+    let site = Site::plain(Limits::default()).await;
+    let (_, got) = soon(client(&site).await.get("/target?a=b")).await.unwrap();
+    assert_eq!(got, "localhost /target?a=b");
+    for request in [
+        "GET /target?a=b HTTP/1.1\r\nhost: localhost",
+        "GET http://localhost/target?a=b HTTP/1.1\r\nhost: other",
+    ] {
+        let got = site.exchange(format!("{request}\r\nconnection: close\r\n\r\n").as_bytes()).await;
+        assert!(got.ends_with(b"\r\n\r\nlocalhost /target?a=b"), "{}", String::from_utf8_lossy(&got));
+    }
+}
+
+#[tokio::test]
 async fn alpn_chooses_http2_over_tls() {
     let authority = Authority::new();
     let tls = Tls::server(authority.server("server")).unwrap();
