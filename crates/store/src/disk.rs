@@ -86,6 +86,22 @@ pub(crate) fn read_file(path: &Path, passing: bool, each: &mut dyn FnMut(&[u8]))
     }
 }
 
+/// Reads exactly `len` bytes from `offset` on, into memory that nobody has to clear first.
+pub(crate) fn read_exact_at(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let at = offset + bytes.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // The allocation may be larger than what was asked for.
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
 /// A file under `tmp/` that goes away unless it was renamed.
 #[derive(Debug)]
 pub(crate) struct Staged {

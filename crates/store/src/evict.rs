@@ -115,10 +115,13 @@ impl Shared {
 
     /// Removes a complete blob; false when there is none. Readers keep what they have open.
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<bool> {
+        let was_packed = self.remove_packed(digest)?;
+        // So that the index knows what is on the disk.
+        drop(self.pin(digest)?);
         let _stripe = self.stripes.hold(digest);
         match self.index.take(digest) {
             Some(entry) => self.unlink_blob(entry).map(|()| true),
-            None => Ok(false),
+            None => Ok(was_packed),
         }
     }
 

@@ -96,6 +96,10 @@ impl Partials {
         hold(&self.slots).keys().copied().collect()
     }
 
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        hold(&self.slots).contains_key(digest)
+    }
+
     fn get(&self, digest: &Digest) -> Option<Arc<Slot>> {
         hold(&self.slots).get(digest).cloned()
     }

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bytes::Bytes;
 use shoal_swarm_types::{Bitfield, Metainfo, PieceIndex};
 
+use crate::disk;
 use crate::error::{Error, Result};
 
 /// The pieces of a blob, as indices.
@@ -27,10 +27,10 @@ pub(crate) fn check_index(metainfo: &Metainfo, index: PieceIndex) -> Result<()> 
 pub(crate) fn read(file: &File, path: &Path, metainfo: &Metainfo, index: PieceIndex) -> Result<Bytes> {
     check_index(metainfo, index)?;
     let corrupt = || Error::CorruptPiece { digest: *metainfo.digest(), index };
-    let mut piece = vec![0; metainfo.layout().piece_len(index) as usize];
-    match file.read_exact_at(&mut piece, metainfo.layout().piece_range(index).start) {
-        Ok(()) if metainfo.verify(index, &piece) => Ok(piece.into()),
-        Ok(()) => Err(corrupt()),
+    let len = metainfo.layout().piece_len(index) as usize;
+    match disk::read_exact_at(file, metainfo.layout().piece_range(index).start, len) {
+        Ok(piece) if metainfo.verify(index, &piece) => Ok(piece.into()),
+        Ok(_) => Err(corrupt()),
         Err(error) if is_damage(&error) => Err(corrupt()),
         Err(error) => Err(Error::io("read", path, error)),
     }

@@ -365,6 +365,15 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// As [`Store::open`], with a pack that behaves as a test wants it to.
+    pub(crate) fn open_limited(root: &Path, options: Options, limits: Limits) -> Result<(Self, Recovery)> {
+        let (shared, recovery) = open::open(root, options, limits)?;
+        Ok((Self { shared }, recovery))
+    }
+}
+
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Store").field(&self.shared.paths.root()).finish()

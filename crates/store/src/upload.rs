@@ -170,7 +170,11 @@ impl Upload {
         }
         let staged = staged?;
         match self.shared.place(staged, &metainfo, &self.path, Class::Upload)? {
-            Placed::New(_pin) => self.become_blob(),
+            Placed::New(_pin) => {
+                self.become_blob();
+                // One that nobody goes on with, such as what a repair has left.
+                self.shared.drop_idle_partial(expected);
+            }
             Placed::Present(_pin) => self.end(),
         }
         Ok(metainfo)

@@ -62,6 +62,14 @@ impl MetainfoHead {
     /// No head is longer than this: magic, length byte, digest text (sha512), size, piece length.
     pub const LEN_MAX: usize = 8 + 1 + 7 + 128 + 8 + 4;
 
+    /// Length in bytes of [`Metainfo::encode`]'s form for a blob of `size` bytes, whatever its bytes are.
+    pub fn encoded_len_for(digest: &Digest, size: u64) -> u64 {
+        // Magic, length byte, name and hex of the digest, size, piece length.
+        let name_len = digest.algorithm().as_str().len() + 1 + 2 * digest.as_bytes().len();
+        let head_len = (MAGIC.len() + 1 + name_len + 8 + 4) as u64;
+        head_len + 32 * (1 + u64::from(Layout::for_size(size).piece_count()))
+    }
+
     /// Reads the head of [`Metainfo::encode`]'s form; what follows the head is not looked at.
     ///
     /// # Errors

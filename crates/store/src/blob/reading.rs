@@ -8,7 +8,6 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -17,6 +16,7 @@ use shoal_swarm_types::PieceIndex;
 
 use super::{Blob, Opened};
 use crate::direct;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::piece;
 use crate::verified::Identity;
@@ -99,10 +99,10 @@ impl Opened {
 
     /// Reads bytes that were verified before; `None` when the file is no longer the same.
     fn read_known(&self, identity: &Identity, range: &Range<u64>) -> Result<Option<Bytes>> {
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        let read = self.file.read_exact_at(&mut bytes, range.start);
+        let read = disk::read_exact_at(&self.file, range.start, (range.end - range.start) as usize);
+        let is_same = self.identity()? == *identity;
         // Whatever is wrong, reading with verification will tell.
-        Ok((read.is_ok() && self.identity()? == *identity).then(|| bytes.into()))
+        Ok(read.ok().filter(|_| is_same).map(Bytes::from))
     }
 
     /// Reads and verifies the pieces from the beginning of `range` on, up to a megabyte of them, and remembers that.
@@ -111,12 +111,10 @@ impl Opened {
         let pieces = self.pieces_at(&range);
         let all = layout.piece_range(PieceIndex(pieces.start)).start
             ..layout.piece_range(PieceIndex(pieces.end - 1)).end;
-        let mut bytes = vec![0; (all.end - all.start) as usize];
-        let good = match self.file.read_exact_at(&mut bytes, all.start) {
-            Ok(()) => self.count_good(&pieces, &bytes),
-            // The pieces one by one will tell which of them cannot be read.
-            Err(_) => 0,
-        };
+        // When that fails, the pieces one by one will tell which of them cannot be read.
+        let read = disk::read_exact_at(&self.file, all.start, (all.end - all.start) as usize);
+        let bytes = read.unwrap_or_default();
+        let good = self.count_good(&pieces, &bytes);
         if good == 0 {
             let first = self.read_piece(PieceIndex(pieces.start))?;
             let end = range.end.min(layout.piece_range(PieceIndex(pieces.start)).end);

@@ -1,18 +1,21 @@
-//! What becomes of the files under `blobs/` at start.
+//! What becomes of the files under `blobs/`: all of them at start, in a cache; each of them when it is first asked for, in a durable
+//! store that is still counting, or that has met it and found it odd.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::SystemTime;
 
 use shoal_oci::{Algorithm, Digest};
-use shoal_swarm_types::{Bitfield, Metainfo, MetainfoHead};
+use shoal_swarm_types::{Metainfo, MetainfoHead};
 
 use super::listing::{Parts, list, list_shards};
 use super::{Recovery, remove};
 use crate::blob::{derive_metainfo, read_metainfo};
+use crate::demote::demote_unknown;
 use crate::disk::{self, Staged};
 use crate::error::{Error, Result};
+use crate::index::Pin;
 use crate::paths::{ALGORITHMS, Part};
 use crate::space::Class;
 use crate::store::Shared;
@@ -29,9 +32,10 @@ pub(super) fn recover(shared: &Shared, recovery: &mut Recovery) -> Result<()> {
     Ok(())
 }
 
-/// A complete blob that was found, with the time of its last use.
+/// A complete blob that was found, with the times of its last use and of its data.
 struct FoundBlob {
     used: SystemTime,
+    modified: SystemTime,
     digest: Digest,
     size: u64,
 }
@@ -59,6 +63,40 @@ fn recover_shard(
     Ok(())
 }
 
+/// Looks for one blob on the disk, repairs it if need be, and enters it.
+pub(crate) fn find(shared: &Shared, digest: &Digest) -> Result<Option<Pin>> {
+    let parts = Parts {
+        data: look(&shared.paths.blob(digest, Part::Data))?,
+        have: None,
+        metainfo: look(&shared.paths.blob(digest, Part::Metainfo))?,
+    };
+    if parts.data.is_none() {
+        return Ok(None);
+    }
+    let mut recovery = Recovery::default();
+    let Some(FoundBlob { size, modified, .. }) = recover_blob(shared, digest, &parts, &mut recovery)? else {
+        return Ok(None);
+    };
+    let _stripe = shared.stripes.hold(digest);
+    if let Some(pin) = shared.index.pin(digest) {
+        return Ok(Some(pin));
+    }
+    if !shared.paths.blob(digest, Part::Data).exists() {
+        return Ok(None);
+    }
+    shared.space.found(Class::Blob, size);
+    Ok(Some(shared.index.insert_found(*digest, size, modified)))
+}
+
+/// A regular file of this name.
+fn look(path: &Path) -> Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata).filter(Metadata::is_file)),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::io("look for", path, source)),
+    }
+}
+
 fn recover_blob(
     shared: &Shared,
     digest: &Digest,
@@ -77,11 +115,15 @@ fn recover_blob(
         None => None,
     };
     if head.is_none_or(|head| head.layout.size != data.len()) {
-        return repair(shared, digest, data.len(), recovery);
+        return repair(shared, digest, data, recovery);
     }
     let used =
         parts.metainfo.as_ref().and_then(|file| file.modified().ok()).unwrap_or(SystemTime::UNIX_EPOCH);
-    Ok(Some(FoundBlob { used, digest: *digest, size: data.len() }))
+    Ok(Some(FoundBlob { used, modified: modified(data), digest: *digest, size: data.len() }))
+}
+
+fn modified(file: &Metadata) -> SystemTime {
+    file.modified().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The size that a metainfo states, without reading its piece digests: they are checked when the blob is opened.
@@ -94,32 +136,48 @@ fn read_head(path: &Path) -> Result<Option<MetainfoHead>> {
 }
 
 /// Decides about data that has no metainfo, a damaged one, or one that states another size. The bytes have the first word: when they
-/// have the digest, the metainfo is made again. Otherwise a sound metainfo can still tell the good pieces from the bad ones.
-fn repair(shared: &Shared, digest: &Digest, size: u64, recovery: &mut Recovery) -> Result<Option<FoundBlob>> {
+/// have the digest, the metainfo is made again. Otherwise a sound metainfo can still tell the good pieces from the bad ones. The
+/// bytes are read without a lock; what follows from them is done only if nobody else has changed the blob meanwhile.
+fn repair(
+    shared: &Shared,
+    digest: &Digest,
+    file: &Metadata,
+    recovery: &mut Recovery,
+) -> Result<Option<FoundBlob>> {
     let data = shared.paths.blob(digest, Part::Data);
     let metainfo_path = shared.paths.blob(digest, Part::Metainfo);
     if let Some(metainfo) = derive_metainfo(&data, digest)? {
-        restore(shared, &metainfo)?;
+        if !restore(shared, &metainfo)? {
+            return Ok(None);
+        }
         recovery.rederived += 1;
-        return Ok(Some(FoundBlob { used: SystemTime::UNIX_EPOCH, digest: *digest, size }));
+        let (used, modified) = (SystemTime::UNIX_EPOCH, modified(file));
+        return Ok(Some(FoundBlob { used, modified, digest: *digest, size: file.len() }));
     }
     match read_metainfo(&metainfo_path)?.filter(|metainfo| metainfo.digest() == digest) {
         Some(metainfo) => {
-            tracing::warn!(%digest, size, "a blob's data has the wrong size; it becomes a download");
-            demote(shared, &metainfo)?;
-            recovery.demoted += 1;
+            tracing::warn!(%digest, size = file.len(), "a blob's data has the wrong size; it becomes a download");
+            recovery.demoted += usize::from(demote_unknown(shared, &metainfo)?);
         }
         None => {
             tracing::warn!(%digest, "a file does not have the digest that it is named by, and is removed");
-            remove(&data, recovery);
-            remove(&metainfo_path, recovery);
+            let _stripe = shared.stripes.hold(digest);
+            if is_unknown(shared, digest) {
+                remove(&data, recovery);
+                remove(&metainfo_path, recovery);
+            }
         }
     }
     Ok(None)
 }
 
-/// Writes the metainfo of a blob whose bytes have just been checked.
-fn restore(shared: &Shared, metainfo: &Metainfo) -> Result<()> {
+/// Whether the data is there and nobody has entered it yet. The caller holds the stripe.
+fn is_unknown(shared: &Shared, digest: &Digest) -> bool {
+    shared.index.size(digest).is_none() && shared.paths.blob(digest, Part::Data).exists()
+}
+
+/// Writes the metainfo of a blob whose bytes have just been checked; false when the blob has gone.
+fn restore(shared: &Shared, metainfo: &Metainfo) -> Result<bool> {
     let digest = metainfo.digest();
     let durable = shared.options.is_durable();
     if durable {
@@ -128,24 +186,22 @@ fn restore(shared: &Shared, metainfo: &Metainfo) -> Result<()> {
         shared.sync_content(&disk::open_for_writing(&data, false)?, &data)?;
     }
     let staged = Staged::write(&shared.paths, &metainfo.encode(), durable)?;
+    let _stripe = shared.stripes.hold(digest);
+    if !is_unknown(shared, digest) {
+        return Ok(shared.index.size(digest).is_some());
+    }
     staged.rename(&shared.paths.blob(digest, Part::Metainfo))?;
-    if durable { disk::sync_dir(&shared.paths.shard_of(digest)) } else { Ok(()) }
-}
-
-/// Moves a blob to the downloads, claiming every piece: resuming verifies them.
-fn demote(shared: &Shared, metainfo: &Metainfo) -> Result<()> {
-    let digest = metainfo.digest();
-    shared.describe_partial(metainfo, &Bitfield::full(metainfo.layout().piece_count()))?;
-    disk::rename(&shared.paths.blob(digest, Part::Data), &shared.paths.partial(digest, Part::Data))?;
-    disk::remove_leftover(&shared.paths.blob(digest, Part::Metainfo));
-    Ok(())
+    if durable {
+        disk::sync_dir(&shared.paths.shard_of(digest))?;
+    }
+    Ok(true)
 }
 
 /// Enters the blobs in the order of their last use.
 fn index(shared: &Shared, mut blobs: Vec<FoundBlob>, recovery: &mut Recovery) {
     blobs.sort_unstable_by_key(|blob| (blob.used, blob.digest));
-    for FoundBlob { digest, size, .. } in blobs {
-        shared.index.insert(digest, size);
+    for FoundBlob { digest, size, modified, .. } in blobs {
+        shared.index.insert_found(digest, size, modified);
         shared.space.found(Class::Blob, size);
         recovery.blobs += 1;
         recovery.bytes += size;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::paths::{Part, parse_digest_file, parse_shard};
 
 /// The shards that exist.
-pub(super) fn list_shards(dir: &Path, recovery: &mut Recovery) -> Result<Vec<u8>> {
+pub(crate) fn list_shards(dir: &Path, recovery: &mut Recovery) -> Result<Vec<u8>> {
     let fail = |source| Error::io("read", dir, source);
     let mut shards = Vec::new();
     for entry in fs::read_dir(dir).map_err(fail)? {
@@ -27,7 +27,7 @@ pub(super) fn list_shards(dir: &Path, recovery: &mut Recovery) -> Result<Vec<u8>
 }
 
 /// Calls `each` with every regular file in a directory. Everything else is foreign, and so is what `each` answers `None` to.
-pub(super) fn for_each_file(
+pub(crate) fn for_each_file(
     dir: &Path,
     recovery: &mut Recovery,
     mut each: impl FnMut(&DirEntry, Metadata) -> Option<()>,
@@ -50,10 +50,10 @@ pub(super) fn for_each_file(
 
 /// The files found under one digest.
 #[derive(Default)]
-pub(super) struct Parts {
-    pub(super) data: Option<Metadata>,
-    pub(super) have: Option<Metadata>,
-    pub(super) metainfo: Option<Metadata>,
+pub(crate) struct Parts {
+    pub(crate) data: Option<Metadata>,
+    pub(crate) have: Option<Metadata>,
+    pub(crate) metainfo: Option<Metadata>,
 }
 
 impl Parts {
@@ -66,7 +66,7 @@ impl Parts {
     }
 }
 
-pub(super) fn list(
+pub(crate) fn list(
     dir: &Path,
     algorithm: Algorithm,
     belongs: impl Fn(&Digest) -> bool,
