@@ -107,13 +107,18 @@ impl Handler for AdminHandler {
         }
         match (request.uri().path(), request.method()) {
             ("/status", &Method::GET | &Method::HEAD) => json::response(StatusCode::OK, &self.status().await),
-            ("/events", &Method::GET | &Method::HEAD) => json::response(StatusCode::OK, &self.events.status()),
+            ("/events", &Method::GET | &Method::HEAD) => {
+                json::response(StatusCode::OK, &self.events.status())
+            }
             ("/status" | "/events", _) => {
                 let mut answer = json::error(StatusCode::METHOD_NOT_ALLOWED, "the status is read with GET");
                 answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
                 answer
             }
-            _ => json::error(StatusCode::NOT_FOUND, "known here: /status /events /collect /scrub /quarantine /livez /readyz /health /metrics"),
+            _ => json::error(
+                StatusCode::NOT_FOUND,
+                "known here: /status /events /collect /scrub /quarantine /livez /readyz /health /metrics",
+            ),
         }
     }
 }

@@ -11,16 +11,19 @@ use anyhow::{Context, Result};
 use shoal_api::Leases;
 use shoal_api::preheat::Preheat;
 use shoal_api::tags::Tags;
+use shoal_auth::Guard;
 use shoal_events::PreheatHandler;
 use shoal_http::{Handler, Limits, Listener, ProbeHandler, Shutdown};
 use shoal_metadata::Embedded;
+use shoal_oci::{Repository, Tag};
 use shoal_origin::{Origin, OriginHandler, OriginOptions};
 use shoal_registry::{Registry, RegistryOptions};
 use shoal_store::{Durability, Options, Store};
 use shoal_swarm_types::PeerId;
 use shoal_tags::{LocalTags, TagsHandler};
 use shoal_telemetry::{
-    CollectMetrics, EventsMetrics, Health, HttpMetrics, Metrics, RegistryMetrics, StoreMetrics, SwarmMetrics, TrackerMetrics,
+    CollectMetrics, EventsMetrics, Health, HttpMetrics, Metrics, RegistryMetrics, StoreMetrics, SwarmMetrics,
+    TrackerMetrics,
 };
 use shoal_tracker::{Tracker, TrackerHandler, TrackerOptions};
 use tokio::net::TcpListener;
@@ -32,10 +35,10 @@ use crate::admin::events::EventsAdmin;
 use crate::admin::upkeep::UpkeepAdmin;
 use crate::config::Config;
 use crate::owner_source::OwnerSource;
-use crate::preheat::OriginPreheat;
+use crate::preheat::{OriginPreheat, RegistryGate};
 use crate::upkeep::Upkeep;
 use crate::witnesses::Witnesses;
-use crate::{advertise, housekeeping, upkeep};
+use crate::{advertise, auth, housekeeping, upkeep};
 
 /// The health check that stands for the disk: passed once the store and the metadata have been recovered.
 const DISK_CHECK: &str = "disk";
@@ -60,6 +63,7 @@ struct Rooms {
     origin: Origin,
     tracker: Arc<Tracker>,
     registry: Registry,
+    guard: Guard,
     upkeep: Upkeep,
     witnesses: Witnesses,
 }
@@ -149,8 +153,7 @@ impl Rooms {
         let metadata = open_metadata(config).await?;
         let tags: Arc<dyn Tags> = Arc::new(LocalTags::new(metadata.clone()));
         let source = addresses.registry.to_string();
-        let witnesses =
-            Witnesses::start(config, source, &metadata, EventsMetrics::register(metrics)).await?;
+        let witnesses = Witnesses::start(config, source, &metadata, EventsMetrics::register(metrics)).await?;
         let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
         let secret = config.cluster_key.as_ref().map_or("", |key| key.reveal());
         let options = OriginOptions { peer_id, cluster_key: shoal_api::cluster_key(secret) };
@@ -162,7 +165,9 @@ impl Rooms {
             TrackerMetrics::register(metrics),
             TrackerOptions::with_seed(fastrand::u64(..)),
         );
+        let guard = auth::guard(config.auth.as_ref(), &config.data_directory, witnesses.denials()).await?;
         let options = RegistryOptions {
+            guard: guard.clone(),
             upload_idle_max: config.uploads.expire_after.get(),
             delete_enabled: config.registry.delete,
             sparse_allowed: config.registry.sparse,
@@ -170,35 +175,43 @@ impl Rooms {
         };
         let leases = Leases::new();
         let tracker = Arc::new(tracker);
-        let upkeep = Upkeep::new(config, upkeep::Rooms {
-            records: Arc::new(metadata),
-            store: store.clone(),
-            leases: leases.clone(),
-            immutable: Box::new(|_, _| false),
-            events: Arc::clone(&witnesses.events),
-            audit: Arc::clone(&witnesses.audit),
-            origin: origin.clone(),
-            tracker: Arc::clone(&tracker),
-            metrics: CollectMetrics::register(metrics),
-        });
-        let registry =
-            Registry::new(store.clone(), Arc::clone(&tags), leases, RegistryMetrics::register(metrics), options);
-        let registry =
-            registry.with_witnesses(Arc::clone(&witnesses.events), Arc::clone(&witnesses.audit));
-        Ok(Self { store, tags, origin, tracker, registry, upkeep, witnesses })
+        let upkeep = Upkeep::new(
+            config,
+            upkeep::Rooms {
+                records: Arc::new(metadata),
+                store: store.clone(),
+                leases: leases.clone(),
+                immutable: Box::new(keeper(guard.clone())),
+                events: Arc::clone(&witnesses.events),
+                audit: Arc::clone(&witnesses.audit),
+                origin: origin.clone(),
+                tracker: Arc::clone(&tracker),
+                metrics: CollectMetrics::register(metrics),
+            },
+        );
+        let registry = Registry::new(
+            store.clone(),
+            Arc::clone(&tags),
+            leases,
+            RegistryMetrics::register(metrics),
+            options,
+        );
+        let registry = registry.with_witnesses(Arc::clone(&witnesses.events), Arc::clone(&witnesses.audit));
+        Ok(Self { store, tags, origin, tracker, registry, guard, upkeep, witnesses })
     }
 
     /// What answers on the registry's port: notifications for preheating, else the registry.
     fn registry_face(&self) -> Arc<dyn Handler> {
         let preheat: Arc<dyn Preheat> = Arc::new(OriginPreheat(self.origin.clone()));
-        Arc::new(PreheatHandler::new(
+        let face = PreheatHandler::new(
             Arc::new(self.registry.clone()),
             Arc::clone(&self.tags),
             preheat,
             Arc::clone(&self.witnesses.audit),
             self.witnesses.preheat_jobs.clone(),
             self.witnesses.metrics.clone(),
-        ))
+        );
+        Arc::new(face.with_gate(Arc::new(RegistryGate(self.registry.clone()))))
     }
 
     fn events_admin(&self) -> EventsAdmin {
@@ -218,6 +231,7 @@ impl Rooms {
             shutdown.clone(),
         ));
         tasks.spawn(housekeeping::sweeps(self.registry.clone(), shutdown.clone()));
+        tasks.spawn(auth::watch(self.guard.clone(), shutdown.clone()));
         self.upkeep.spawn(&mut tasks, shutdown);
         let (tracker, shutdown) = (Arc::clone(&self.tracker), shutdown.clone());
         tasks.spawn(async move { tracker.run(shutdown).await });
@@ -250,6 +264,11 @@ async fn open_metadata(config: &Config) -> Result<Embedded> {
     tokio::task::spawn_blocking(move || Embedded::open(&directory))
         .await?
         .with_context(|| format!("cannot open the metadata in {shown} (data_directory)"))
+}
+
+/// Says which tags retention leaves alone because they are immutable.
+fn keeper(guard: Guard) -> impl Fn(&Repository, &Tag) -> bool + Send + Sync {
+    move |repository, tag| guard.keeps(repository, tag)
 }
 
 fn note_panic(ended: Result<(), JoinError>) {

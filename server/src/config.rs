@@ -1,6 +1,7 @@
 //! What the server can be told. Few knobs: each has a default that suits one server on its usual ports.
 
 pub mod audit;
+pub mod auth;
 pub mod events;
 pub mod upkeep;
 
@@ -12,6 +13,7 @@ use shoal_config::{ByteSize, ConfigError, Duration, Secret};
 use shoal_telemetry::LogFormat;
 
 use self::audit::Audit;
+use self::auth::Auth;
 use self::events::Events;
 use self::upkeep::{Collect, Retention, Scrub};
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub events: Events,
     /// The audit log.
     pub audit: Audit,
+    /// Who may do what. Unset: everybody everything.
+    pub auth: Option<Auth>,
     /// Shared by the members of one cluster; peers with another key are turned away. Unset: no key.
     pub cluster_key: Option<Secret>,
     /// Log lines.
@@ -157,6 +161,7 @@ impl Default for Config {
             scrub: Scrub::default(),
             events: Events::default(),
             audit: Audit::default(),
+            auth: None,
             cluster_key: None,
             log: Log::default(),
         }
@@ -226,6 +231,18 @@ impl Config {
         ]
     }
 
+    /// Ports behind which nobody is asked who they are. With authentication on, they would be the way around it.
+    fn open_doors(&self) -> Option<ConfigError> {
+        let inside = ["origin.peer_listen", "origin.listen", "tracker.listen", "tags.listen"];
+        let listeners = self.listeners();
+        let mut open =
+            listeners.iter().filter(|(key, addr)| inside.contains(key) && !addr.ip().is_loopback());
+        let (key, addr) = open.next().filter(|_| self.cluster_key.is_none())?;
+        let problem = format!("is set, and {key} ({addr}) gives everything to everybody who reaches it");
+        let remedy = "set cluster_key, or let origin, tracker and tags listen on 127.0.0.1 only";
+        Some(ConfigError::semantic("auth", problem, remedy))
+    }
+
     /// What cannot be right although every value has the right type.
     pub fn problems(&self) -> Vec<ConfigError> {
         let mut problems = Vec::new();
@@ -262,6 +279,10 @@ impl Config {
         }
         if let Err(error) = shoal_telemetry::logging::check_filter(&self.log.filter) {
             add("log.filter", error.to_string(), "write a level such as info");
+        }
+        if let Some(auth) = &self.auth {
+            auth.problems(&mut |error| problems.push(error));
+            problems.extend(self.open_doors());
         }
         self.collect.problems(&mut |error| problems.push(error));
         self.events.problems(&mut |error| problems.push(error));

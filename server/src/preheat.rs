@@ -1,8 +1,15 @@
-//! Joins preheat notifications to the origin beside them: two rooms that do not know each other.
+//! Joins preheat notifications to the origin and the registry beside them: rooms that do not know each other.
+
+use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use http::request::Parts;
 use shoal_api::preheat::{Preheat, PreheatImage, Preheated};
+use shoal_events::PreheatGate;
+use shoal_http::Response;
+use shoal_oci::Repository;
 use shoal_origin::Origin;
+use shoal_registry::Registry;
 
 /// The origin of this process, which makes blobs ready for peers.
 pub(crate) struct OriginPreheat(pub(crate) Origin);
@@ -24,5 +31,20 @@ impl Preheat for OriginPreheat {
             }
         }
         done
+    }
+}
+
+/// The registry of this process, which decides who may pull.
+pub(crate) struct RegistryGate(pub(crate) Registry);
+
+#[async_trait]
+impl PreheatGate for RegistryGate {
+    async fn admit(
+        &self,
+        request: &Parts,
+        peer: SocketAddr,
+        repositories: &[Repository],
+    ) -> Result<String, Response> {
+        self.0.admit_pull(request, peer, repositories).await
     }
 }

@@ -46,7 +46,8 @@ impl Upkeep {
     pub(crate) fn new(config: &Config, rooms: Rooms) -> Self {
         let Rooms { records, store, leases, immutable, events, audit, origin, tracker, metrics } = rooms;
         let uploads = store.clone();
-        let uploading = move || uploads.upload_labels().iter().filter_map(|label| label.parse().ok()).collect();
+        let uploading =
+            move || uploads.upload_labels().iter().filter_map(|label| label.parse().ok()).collect();
         let parts = Parts {
             upkeep: records,
             store: store.clone(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use shoal_api::audit::{Audit, NoAudit};
 use shoal_api::events::{Events, NoEvents};
+use shoal_auth::Denials;
 use shoal_events::{AuditLog, PreheatJobs, WebhookOptions, Webhooks};
 use shoal_http::Shutdown;
 use shoal_metadata::Embedded;
@@ -12,6 +13,7 @@ use shoal_telemetry::EventsMetrics;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::denials::AuditedDenials;
 
 /// The file of the endpoints' positions, in the directory of the queue that they are positions in.
 const POSITIONS: &str = "webhooks.json";
@@ -61,6 +63,11 @@ impl Witnesses {
             new.tasks = tasks;
         }
         Ok(new)
+    }
+
+    /// Where the gate reports refusals to.
+    pub(crate) fn denials(&self) -> Arc<dyn Denials> {
+        Arc::new(AuditedDenials(self.audit_log.clone()))
     }
 
     /// Queues what was told last and ends the deliveries; what is not delivered waits for the next start. Called when no request is

@@ -29,7 +29,7 @@ pub trait Denials: Send + Sync + 'static {
     fn denied(&self, denial: &Denial<'_>);
 }
 
-/// Writes refusals to the log of the process, at most as many as the subscriber lets through.
+/// Writes refusals to the log of the process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoggedDenials;
 
@@ -37,6 +37,11 @@ impl Denials for LoggedDenials {
     fn denied(&self, denial: &Denial<'_>) {
         let repository = denial.repository.map(Repository::as_str);
         let name = denial.principal.map(|principal| principal.name.as_str());
+        // The first request of every client is one without credentials.
+        if denial.reason == "missing_credentials" {
+            tracing::debug!(address = %denial.address, action = denial.action, repository, "asked for credentials");
+            return;
+        }
         tracing::info!(
             name, address = %denial.address, action = denial.action, repository, reference = denial.reference,
             reason = denial.reason, "refused"

@@ -188,6 +188,11 @@ impl Guard {
         })
     }
 
+    /// Whether a tag is immutable, whoever asks.
+    pub fn keeps(&self, repository: &Repository, tag: &Tag) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.live().policy.is_immutable(repository, tag))
+    }
+
     /// Whether some tag of `repository` could stay where it is against the wish of `principal`.
     pub fn has_immutable(&self, principal: &Principal, repository: &Repository) -> bool {
         self.0.as_ref().is_some_and(|inner| {

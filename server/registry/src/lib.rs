@@ -7,6 +7,7 @@
 //!
 //! This file is the table from route and method to handler, and nothing else.
 
+mod admit;
 mod answer;
 mod audit;
 mod blobs;

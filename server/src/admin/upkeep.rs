@@ -94,7 +94,8 @@ impl UpkeepAdmin {
             (Some(Ok(digest)), None) => tokio::task::spawn_blocking(move || release(&store, &digest)).await,
             (None, Some(Ok(digest))) => tokio::task::spawn_blocking(move || forget(&store, &digest)).await,
             _ => {
-                let form = "say what to do with which blob: ?release=sha256:9f86d0… or ?forget=sha256:9f86d0…";
+                let form =
+                    "say what to do with which blob: ?release=sha256:9f86d0… or ?forget=sha256:9f86d0…";
                 return json::error(StatusCode::BAD_REQUEST, form);
             }
         };

@@ -106,9 +106,14 @@ impl Endpoint {
         let wrong = |key: &str, why: String, remedy| (key.to_owned(), why, remedy);
         let headers = self.headers.iter().map(header).collect::<Result<_, _>>()?;
         let repositories = self.repositories.iter().map(|text| text.parse());
-        let repositories = repositories.collect::<Result<_, shoal_oci::ParsePatternError>>().map_err(|error| {
-            wrong("repositories", error.to_string(), "`*` is any text in one path segment, `**` any number of segments")
-        })?;
+        let repositories =
+            repositories.collect::<Result<_, shoal_oci::ParsePatternError>>().map_err(|error| {
+                wrong(
+                    "repositories",
+                    error.to_string(),
+                    "`*` is any text in one path segment, `**` any number of segments",
+                )
+            })?;
         if let Some(action) = self.ignore.actions.iter().find(|action| !ACTIONS.contains(&action.as_str())) {
             let why = format!("`{action}` is no action");
             return Err(wrong("ignore.actions", why, "there are push, pull, mount and delete"));

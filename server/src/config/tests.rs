@@ -89,3 +89,29 @@ fn the_page_for_operators_shows_the_defaults() {
     let (shown, _) = rest.split_once("```").unwrap();
     assert_eq!(render(&read(shown).unwrap()), render(&Config::default()));
 }
+
+#[test]
+fn authentication_is_not_walked_around() {
+    let yaml = "auth: {htpasswd: /etc/shoal/htpasswd}\n";
+    let paths = |yaml: &str| {
+        let problems = read(yaml).unwrap().problems();
+        problems.into_iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("\n")
+    };
+    let open = paths(yaml);
+    assert!(
+        open.contains("auth") && open.contains("origin.peer_listen") && open.contains("cluster_key"),
+        "{open}"
+    );
+    assert_eq!(paths(&format!("{yaml}cluster_key: hunter2\n")), "");
+    let inside = "origin: {listen: '127.0.0.1:1', peer_listen: '127.0.0.1:2'}\ntracker: {listen: '[::1]:3'}\ntags: {listen: '127.0.0.1:4'}\n";
+    assert_eq!(paths(&format!("{yaml}{inside}")), "");
+}
+
+#[test]
+fn a_section_auth_reads_back_as_it_is_printed() {
+    let yaml = "auth:\n  htpasswd: /h\n  groups: {team: [alice, bob]}\n  policy:\n  - {subjects: [anonymous], repositories: ['public/**'], actions: [pull]}\n  \
+        oidc:\n  - {name: ci, issuer: 'https://ci.example', audiences: [shoal], required_claims: {owner: [acme]}}\n  trusted_proxies: [10.0.0.1]\n";
+    let printed = render(&read(yaml).unwrap());
+    assert_eq!(render(&read(&printed).unwrap()), printed);
+    assert!(printed.contains("acme") && printed.contains("10.0.0.1"), "{printed}");
+}

@@ -124,10 +124,15 @@ impl Retention {
             let remedy = "`*` is any text in one path segment, `**` any number of segments";
             add(ConfigError::semantic(&key(name), problem, remedy));
         }
-        let keeps = [self.keep_pushed_within.is_some(), self.keep_pulled_within.is_some(), self.keep_last.is_some()];
+        let keeps =
+            [self.keep_pushed_within.is_some(), self.keep_pulled_within.is_some(), self.keep_last.is_some()];
         if !keeps.contains(&true) && self.untagged_after.is_none() {
             let remedy = "say what stays (keep_last, keep_pushed_within, keep_pulled_within) or when untagged manifests go";
-            add(ConfigError::semantic(&format!("retention[{number}]"), "keeps nothing and removes nothing", remedy));
+            add(ConfigError::semantic(
+                &format!("retention[{number}]"),
+                "keeps nothing and removes nothing",
+                remedy,
+            ));
         }
         if !self.tags.is_empty() && !keeps.contains(&true) {
             let remedy = "leave tags out, or say what stays of them";
@@ -148,7 +153,8 @@ mod tests {
 
     #[test]
     fn a_rule_says_what_stays() {
-        let rule = Retention { repositories: vec!["ci/**".into()], keep_last: Some(3), ..Retention::default() };
+        let rule =
+            Retention { repositories: vec!["ci/**".into()], keep_last: Some(3), ..Retention::default() };
         assert_eq!(problems_of(&rule), [""; 0]);
         let options = Collect::default().options(&[rule]);
         assert_eq!((options.rules[0].keep_last, options.rules[0].tags[0].as_str()), (Some(3), "*"));
