@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use http::header::HOST;
+use http::header::{CONNECTION, HOST};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
@@ -50,6 +50,10 @@ pub(crate) struct Accepted {
 /// How long a connection without a request in service may take to end after it was asked to. An HTTP/2 client has one round trip
 /// for requests that it sent before it heard of it, and a header that has begun this long to arrive.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long an HTTP/1.1 connection without a request in service is kept when the program stops. Clients at work send their next
+/// request within a round trip and some thinking; those who come later find the port closed and go elsewhere.
+const LAST_REQUEST_WITHIN: Duration = Duration::from_millis(500);
 
 /// Requests that an HTTP/2 client may have open at once, as in nginx; clients that want more open another connection. containerd
 /// and docker stay below ten.
@@ -113,7 +117,7 @@ impl Conversation {
         self.watch.handshake(true);
         let stream = tokio::select! {
             stream = tls.acceptor().accept(wire) => stream?,
-            () = self.end() => return Ok(()),
+            () = self.close() => return Ok(()),
         };
         self.watch.handshake(false);
         let (_, session) = stream.get_ref();
@@ -128,7 +132,7 @@ impl Conversation {
     async fn plain(self, mut stream: Stream<Wire>) -> Ended {
         let http2 = tokio::select! {
             http2 = stream.speaks_http2() => http2?,
-            () = self.end() => {
+            () = self.close() => {
                 if stream.is_untouched() {
                     return Ok(());
                 }
@@ -190,14 +194,18 @@ impl Conversation {
         Future = impl Future<Output = Result<http::Response<Answer>, Infallible>> + Send + 'static,
     > {
         let (watch, handler, peer) = (Arc::clone(&self.watch), Arc::clone(&self.handler), self.peer);
+        let shutdown = self.shutdown.clone();
         service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(connection.clone());
             to_origin_form(&mut request);
             let busy = Busy::request(Arc::clone(&watch));
             let carriage = carriage();
-            let handler = Arc::clone(&handler);
+            let (handler, shutdown) = (Arc::clone(&handler), shutdown.clone());
             async move {
-                let response = handler.handle(request.map(Body::from), peer).await;
+                let mut response = handler.handle(request.map(Body::from), peer).await;
+                if shutdown.is_triggered() && !busy.watch().is_multiplexed() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 match &carriage {
                     Carriage::Stream(stream) => stream.answered(),
                     Carriage::Plain | Carriage::Encrypted => busy.watch().set_answer_due(true),
@@ -212,7 +220,7 @@ impl Conversation {
         let mut protocol = std::pin::pin!(protocol);
         tokio::select! {
             ended = protocol.as_mut() => return Ok(ended?),
-            () = self.end() => protocol.as_mut().finish(),
+            () = self.close() => protocol.as_mut().finish(),
         }
         let mut patience = std::pin::pin!(tokio::time::sleep(LEAVE_PATIENCE));
         loop {
@@ -225,6 +233,16 @@ impl Conversation {
                     patience.as_mut().reset(tokio::time::Instant::now() + LEAVE_PATIENCE);
                 }
             }
+        }
+    }
+
+    /// Returns when no more requests are waited for: soon after [`Self::end`]. When the program stops, a client may just be sending one
+    /// over HTTP/1.1, and could not tell whether it was read if the connection closed now; the answer to it says that the connection
+    /// ends, see [`Self::service`]. HTTP/2 has a frame for that.
+    async fn close(&self) {
+        self.end().await;
+        if self.shutdown.is_triggered() && !self.watch.is_leaving() && !self.watch.is_multiplexed() {
+            tokio::time::sleep(LAST_REQUEST_WITHIN).await;
         }
     }
 
@@ -244,7 +262,9 @@ fn to_origin_form<B>(request: &mut http::Request<B>) {
     if request.method() == http::Method::CONNECT {
         return;
     }
-    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+    // Without the user and password that some put before it.
+    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+    if let Ok(host) = HeaderValue::from_str(host) {
         request.headers_mut().insert(HOST, host);
     }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());

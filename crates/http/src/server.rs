@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use shoal_telemetry::HttpMetrics;
@@ -139,7 +140,7 @@ impl Listener {
         let drain_timeout = limits.drain_timeout;
         let limits = Arc::new(limits);
         let mut tasks = JoinSet::new();
-        while let Some((socket, peer)) = next(&inner, &shutdown, &metrics).await {
+        while let Some((socket, peer)) = next(&inner, &open, &shutdown, &metrics).await {
             let Some(place) = open.enter(&shutdown).await else { break };
             while tasks.try_join_next().is_some() {}
             let accepted = Accepted {
@@ -156,6 +157,19 @@ impl Listener {
                 drop(place);
             });
         }
+        // Those who connected before the port closes may have sent their request already.
+        for (socket, peer) in waiting(&inner) {
+            let accepted = Accepted {
+                socket,
+                peer,
+                tls: tls.clone(),
+                handler: Arc::clone(&handler),
+                limits: Arc::clone(&limits),
+                shutdown: shutdown.clone(),
+                watch: Arc::new(connection::Watch::new()),
+            };
+            tasks.spawn(connection::serve(accepted));
+        }
         drop(inner);
         if tokio::time::timeout(drain_timeout, async { while tasks.join_next().await.is_some() {} })
             .await
@@ -170,6 +184,7 @@ impl Listener {
 /// The next connection; `None` on shutdown.
 async fn next(
     listener: &TcpListener,
+    open: &OpenConnections,
     shutdown: &Shutdown,
     metrics: &ListenerMetrics,
 ) -> Option<(TcpStream, SocketAddr)> {
@@ -187,12 +202,24 @@ async fn next(
         if is_of_one_connection(&error) {
             continue;
         }
+        // Most often the files that the process may have open are used up, and every connection is one.
+        open.evict_longest_waiting();
         tracing::warn!(%error, "cannot take connections; trying again in {pause:?}");
         tokio::select! {
             () = shutdown.wait() => return None,
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(ACCEPT_PAUSE_MAX),
         }
     }
+}
+
+/// The connections that the kernel has taken and nobody has asked for yet; at most [`BACKLOG`].
+fn waiting(listener: &TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let ready = move || match listener.poll_accept(&mut cx) {
+        Poll::Ready(accepted) => accepted.ok(),
+        Poll::Pending => None,
+    };
+    std::iter::from_fn(ready).take(BACKLOG as usize)
 }
 
 /// Whether the error concerns a connection that died in the backlog rather than the listener.
