@@ -10,6 +10,7 @@
 pub mod buildah;
 pub mod cluster;
 pub mod containerd;
+pub mod disk;
 pub mod docker;
 pub mod drill;
 pub mod fixture;

@@ -48,6 +48,16 @@ impl Session {
         Ok(Self { wire: Wire::connect(address).await? })
     }
 
+    /// Where it is connected to.
+    pub fn address(&self) -> SocketAddr {
+        self.wire.address()
+    }
+
+    /// A header of the last answer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.wire.header(name)
+    }
+
     /// Pushes a blob. The status is that of the last request, or of the first that was refused.
     pub async fn push(&mut self, repository: &str, content: &Content, manner: Manner) -> io::Result<u16> {
         let uploads = format!("/v2/{repository}/blobs/uploads/");

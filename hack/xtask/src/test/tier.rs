@@ -3,8 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use shoal_e2e::programs::BIN_DIR_VARIABLE;
+
 use crate::workspace::{self, Metadata};
 
+/// Tells tests of these tools where they are.
+const XTASK_VARIABLE: &str = "SHOAL_XTASK";
 /// The package of the end-to-end tests.
 const E2E: &str = "shoal-e2e";
 /// Test binaries whose name begins so belong to the simulator.
@@ -63,8 +67,11 @@ impl Tier {
             Self::E2e => ends(metadata, filter),
         };
         if let (true, Some(bin_dir)) = (self.needs_programs(), bin_dir) {
-            let variable = (shoal_e2e::programs::BIN_DIR_VARIABLE.to_owned(), bin_dir.display().to_string());
-            calls.iter_mut().for_each(|call| call.env = Some(variable.clone()));
+            let mut variables = vec![(BIN_DIR_VARIABLE.to_owned(), bin_dir.display().to_string())];
+            let own =
+                std::env::current_exe().map(|own| (XTASK_VARIABLE.to_owned(), own.display().to_string()));
+            variables.extend(own);
+            calls.iter_mut().for_each(|call| call.env.clone_from(&variables));
         }
         calls
     }
@@ -80,7 +87,7 @@ fn binaries(metadata: &Metadata, matches: impl Fn(&str) -> bool, filter: Option<
     names.sort_unstable();
     names.dedup();
     words.extend(names.iter().flat_map(|name| ["--test".to_owned(), (*name).to_owned()]));
-    if names.is_empty() { vec![] } else { vec![Call { words, filter, harness: vec![], env: None }] }
+    if names.is_empty() { vec![] } else { vec![Call { words, filter, harness: vec![], env: vec![] }] }
 }
 
 /// One call for the end-to-end test binaries. They are picked out of the whole workspace by name and not by package, because cargo
@@ -91,7 +98,7 @@ fn ends(metadata: &Metadata, filter: Option<String>) -> Vec<Call> {
     let mut words = vec!["--workspace".to_owned()];
     words.extend(names.flat_map(|target| ["--test".to_owned(), target.name.clone()]));
     let harness = ["--ignored", "--test-threads=1"].map(str::to_owned).to_vec();
-    vec![Call { words, filter, harness, env: None }]
+    vec![Call { words, filter, harness, env: vec![] }]
 }
 
 /// One call of `cargo test`.
@@ -99,13 +106,13 @@ pub(super) struct Call {
     words: Vec<String>,
     filter: Option<String>,
     harness: Vec<String>,
-    env: Option<(String, String)>,
+    env: Vec<(String, String)>,
 }
 
 impl Call {
     fn new(words: &[&str], filter: Option<String>, harness: &[&str]) -> Self {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        Self { words: owned(words), filter, harness: owned(harness), env: None }
+        Self { words: owned(words), filter, harness: owned(harness), env: vec![] }
     }
 
     /// As a command. `more` words go to the test harness.
