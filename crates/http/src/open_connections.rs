@@ -63,7 +63,8 @@ impl OpenConnections {
         OpenConnection { id, watch, all: self.clone(), _slot: slot }
     }
 
-    fn evict_longest_waiting(&self) {
+    /// Closes the connection that has been without a request in service for longest, when there is one.
+    pub(crate) fn evict_longest_waiting(&self) {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting =
             watches.open.values().filter(|watch| watch.phase() != Phase::Busy && !watch.is_leaving());
@@ -71,10 +72,7 @@ impl OpenConnections {
         if let Some((waited, watch)) = longest
             && waited >= WAIT_MIN
         {
-            tracing::debug!(
-                ?waited,
-                "all places are taken; the connection that has waited longest is closed"
-            );
+            tracing::debug!(?waited, "the connection that has waited longest is closed to make room");
             watch.evict();
         }
     }

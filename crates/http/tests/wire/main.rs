@@ -5,6 +5,7 @@
 
 mod authority;
 mod cluster;
+mod curl;
 mod files;
 mod harness;
 mod http2;
