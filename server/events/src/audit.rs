@@ -115,6 +115,16 @@ impl AuditLog {
         }
     }
 
+    /// Hands a record over without waiting for it, for those that may not wait: refusals, after which nothing was changed. One that
+    /// finds no room is counted as lost.
+    pub fn note(&self, record: &AuditRecord) {
+        let (done, _) = oneshot::channel();
+        if self.sender.try_send(Waiting { line: line::of(record), done }).is_err() {
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            self.shared.metrics.audit_records.of(AuditResult::Lost).inc();
+        }
+    }
+
     fn outcome(&self, written: bool) -> Result<(), AuditUnavailable> {
         if written || !self.shared.required { Ok(()) } else { Err(AuditUnavailable) }
     }

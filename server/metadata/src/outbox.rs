@@ -33,6 +33,10 @@ pub trait Outbox: Send + Sync + 'static {
     /// How many messages wait, and what became of those that did not fit.
     fn outbox_len(&self) -> OutboxLen;
 
+    /// The number of the newest message that was ever queued, delivered or not; 0 when there was none. A reader whose position is beyond
+    /// it has a position in another queue, such as the one before a restore.
+    async fn outbox_last(&self) -> Result<u64>;
+
     /// When the oldest message was queued; `None` when there is none.
     async fn outbox_oldest(&self) -> Result<Option<UnixMillis>>;
 }

@@ -33,7 +33,8 @@ impl Registry {
         }
         let mut name = String::new();
         for route in routes {
-            let access = gate::enter(&self.0, &route, &request, peer).await.map_err(Refusal::into_response)?;
+            let access =
+                gate::enter(&self.0, &route, &request, peer).await.map_err(Refusal::into_response)?;
             name = access.name().to_owned();
         }
         Ok(name)

@@ -5,20 +5,27 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shoal_api::audit::AuditRecord;
+use shoal_api::caller::RequestId;
 
 use crate::clock;
 
 /// Longest text of a client in a line, in characters. Longer text is cut; nothing that identifies content is as long.
 const TEXT_LEN_MAX: usize = 512;
 
+/// Stands for a request whose number is not known where the record was made.
+const UNKNOWN: RequestId = RequestId(0);
+
 #[derive(Serialize)]
 struct Line<'a> {
     time: String,
-    request: String,
-    actor: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    actor: String,
     address: String,
     secure: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
     method: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
     host: String,
     action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,6 +39,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     denied: Option<&'a str>,
     duration_ms: f64,
+    #[serde(skip_serializing_if = "String::is_empty")]
     user_agent: String,
 }
 
@@ -47,8 +55,8 @@ pub(super) fn of(record: &AuditRecord) -> String {
     let caller = &record.caller;
     ascii(&Line {
         time: clock::now_text(),
-        request: caller.request.to_string(),
-        actor: &caller.actor,
+        request: (caller.request != UNKNOWN).then(|| caller.request.to_string()),
+        actor: cut(&caller.actor),
         address: caller.address.to_string(),
         secure: caller.secure,
         method: &caller.method,

@@ -14,9 +14,6 @@ use tokio::sync::Notify;
 
 use crate::error::EventsError;
 
-/// Events read at once when the end of the queue is looked for.
-const PAGE: usize = 1000;
-
 /// The positions of all endpoints.
 pub(super) struct Positions {
     path: PathBuf,
@@ -40,17 +37,13 @@ impl Positions {
         names: Vec<String>,
         outbox: &dyn Outbox,
     ) -> Result<Self, EventsError> {
-        let saved = read(&path);
+        let newest = outbox.outbox_last().await?;
+        let saved = read(&path).filter(|saved| saved.is_of(newest));
         let mut reached = BTreeMap::new();
-        let mut newest = None;
         for name in names {
             let position = match &saved {
                 None => 0,
-                Some(saved) => match (saved.positions.get(&name), newest) {
-                    (Some(position), _) => *position,
-                    (None, Some(newest)) => newest,
-                    (None, None) => *newest.insert(end(outbox).await?),
-                },
+                Some(saved) => saved.positions.get(&name).copied().unwrap_or(newest),
             };
             reached.insert(name, position);
         }
@@ -93,6 +86,17 @@ impl Positions {
     }
 }
 
+impl Saved {
+    /// Whether these are positions in a queue whose newest event ever is `newest`, and not in one that a restore has replaced.
+    fn is_of(&self, newest: u64) -> bool {
+        let beyond = self.positions.values().any(|position| *position > newest);
+        if beyond {
+            tracing::warn!("the positions of webhooks are those of another database; what waits is delivered again");
+        }
+        !beyond
+    }
+}
+
 /// The file's content; `None` when there is none that can be used.
 fn read(path: &Path) -> Option<Saved> {
     let text = match std::fs::read(path) {
@@ -109,13 +113,4 @@ fn read(path: &Path) -> Option<Saved> {
             tracing::warn!(path = %path.display(), %error, "the positions of webhooks are damaged; what waits is delivered again");
         })
         .ok()
-}
-
-/// The number of the newest event in the queue, 0 when it is empty.
-async fn end(outbox: &dyn Outbox) -> Result<u64, EventsError> {
-    let mut newest = 0;
-    while let Some(last) = outbox.outbox_after(newest, PAGE).await?.last() {
-        newest = last.id;
-    }
-    Ok(newest)
 }

@@ -248,6 +248,24 @@ async fn damaged_positions_repeat_and_never_skip() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn positions_in_a_queue_that_was_restored_from_before_are_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, url, _serving) = Sink::start(&[]).await;
+    let world = World::start(dir.path(), vec![endpoint("one", &url)]).await;
+    for name in ["a", "b", "c"] {
+        world.push(name).await;
+    }
+    sink.until(3).await;
+    world.until_empty().await;
+    world.stop().await;
+    std::fs::remove_dir_all(dir.path().join("metadata")).unwrap();
+    let world = World::start(dir.path(), vec![endpoint("one", &url)]).await;
+    world.push("d").await;
+    assert_eq!(sink.until(4).await[3], "d");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_told_what_they_do_not_want_and_it_is_not_even_queued() {
     let dir = tempfile::tempdir().unwrap();
     let (sink, url, _serving) = Sink::start(&[]).await;

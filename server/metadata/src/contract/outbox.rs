@@ -79,6 +79,7 @@ async fn messages_stay_until_they_are_done<C: Catalog + Outbox>(catalog: &C) {
     assert!(first.is_sorted_by_key(|message| message.id));
     assert_eq!(peek(catalog).await, first, "looking takes nothing away");
     assert_eq!(catalog.outbox_oldest().await, Ok(Some(first[0].queued_at)));
+    assert_eq!(catalog.outbox_last().await, Ok(first[2].id));
     assert_eq!(texts(&catalog.outbox_after(first[0].id, 1).await.unwrap()), ["two"]);
     assert_eq!(texts(&catalog.outbox_after(0, 10).await.unwrap()), ["one", "two", "three"]);
     let ids = vec![first[0].id, first[2].id, 999_999, u64::MAX];

@@ -128,6 +128,13 @@ fn retry(transaction: &Transaction<'_>, id: u64, next_at: UnixMillis, attempts: 
     Ok(())
 }
 
+fn last(connection: &Connection) -> Result<u64> {
+    // SQLite's own memory of AUTOINCREMENT; it has no row before the first message.
+    let mut statement = connection.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")?;
+    let last: Option<i64> = rows::first(&mut statement, [], |row| Ok(row.get(0)?))?;
+    Ok(last.and_then(|last| u64::try_from(last).ok()).unwrap_or(0))
+}
+
 fn oldest(connection: &Connection) -> Result<Option<UnixMillis>> {
     let mut statement = connection.prepare_cached("SELECT queued_at FROM outbox ORDER BY id LIMIT 1")?;
     rows::first(&mut statement, [], |row| rows::moment_at(row, 0))
@@ -165,6 +172,10 @@ impl Outbox for Embedded {
             waiting: self.0.shared.outbox_waiting.load(Ordering::Relaxed),
             dropped: self.0.shared.outbox_dropped.load(Ordering::Relaxed),
         }
+    }
+
+    async fn outbox_last(&self) -> Result<u64> {
+        self.read(last).await
     }
 
     async fn outbox_oldest(&self) -> Result<Option<UnixMillis>> {
