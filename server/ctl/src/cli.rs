@@ -74,6 +74,13 @@ pub(crate) enum Command {
     /// Damaged blobs that were put away
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Webhooks, the audit log and preheating; fails when one of them is in trouble
+    Events,
+    /// Reads a password from the standard input and prints a line for the file auth.htpasswd; asks no server
+    Password {
+        /// Name of the account
+        name: String,
+    },
     /// A private certificate authority in a directory; asks no server
     #[command(subcommand)]
     Ca(CaCommand),

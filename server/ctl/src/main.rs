@@ -6,7 +6,9 @@
 mod blob;
 mod ca;
 mod cli;
+mod events;
 mod output;
+mod password;
 mod repositories;
 mod server;
 mod status;
@@ -24,6 +26,9 @@ use crate::output::Report;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Password { name } = &cli.command {
+        return password(name);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(&cli)));
     match outcome {
@@ -31,6 +36,20 @@ fn main() -> ExitCode {
             let complete = report.complete;
             output::print(&report.render(cli.output));
             if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            output::complain(&format!("shoalctl: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints the line for the password file and nothing else.
+fn password(name: &str) -> ExitCode {
+    match password::line(name) {
+        Ok(line) => {
+            output::print(&line);
+            ExitCode::SUCCESS
         }
         Err(error) => {
             output::complain(&format!("shoalctl: {error:#}"));
@@ -51,6 +70,8 @@ async fn run(cli: &Cli) -> anyhow::Result<Report> {
         Command::Collect { dry_run, last } => upkeep::collect(&server, *dry_run, *last).await,
         Command::Scrub(command) => upkeep::scrub(&server, command).await,
         Command::Quarantine(command) => upkeep::quarantine(&server, command).await,
+        Command::Events => events::report(&server).await,
         Command::Ca(command) => ca::run(command),
+        Command::Password { .. } => anyhow::bail!("handled before a server is asked"),
     }
 }

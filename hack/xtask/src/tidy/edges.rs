@@ -55,7 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "events",
         ],
     ),
-    ("ctl", &["oci", "ring", "swarm-types", "api", "http"]),
+    ("ctl", &["oci", "auth", "ring", "swarm-types", "api", "http"]),
     // Developer's tools: they drive the programs from outside. Only the lying peer of the tests needs the swarm's words.
     ("test-images", &["oci"]),
     ("e2e", &["oci", "http", "swarm-types", "swarm-protocol", "test-images"]),

@@ -67,6 +67,23 @@ async fn damage_at_the_beginning_is_an_error_and_no_body() {
 }
 
 #[tokio::test]
+async fn damage_after_many_pulls_is_found_by_the_next_one() {
+    let world = World::new();
+    let content = noise(12, SIZE);
+    let path = format!("/v2/a/blobs/{}", world.push("a", content.clone()).await);
+    for _ in 0..5 {
+        assert_eq!(world.get(&path).await.expect(200).body(), &content);
+        let part = world.call("GET", &path).header("range", "bytes=70000-290000").send(Body::empty()).await;
+        assert_eq!(part.expect(206).body(), &content.slice(70_000..290_001));
+    }
+    flip_byte(&file_of_size(world.directory(), SIZE as u64), 200_000);
+    let reply = world.get(&path).await;
+    assert!(reply.body.is_err(), "a damaged blob was sent whole");
+    world.push("a", content.clone()).await;
+    assert_eq!(world.get(&path).await.expect(200).body(), &content);
+}
+
+#[tokio::test]
 async fn bytes_outside_the_damage_can_still_be_read() {
     let world = World::new();
     let content = noise(3, SIZE);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy knows only the functions marked as tests, not their helpers")]
 
+mod auth;
 mod blobs;
 mod faults;
 mod images;
