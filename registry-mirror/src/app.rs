@@ -15,7 +15,7 @@ use shoal_api::origin::OriginClient;
 use shoal_api::tracker::TrackerClient;
 use shoal_config::Secret;
 use shoal_http::server::SocketOptions;
-use shoal_http::{Client, ClientOptions, Handler, Limits, Listener, ProbeHandler, Shutdown};
+use shoal_http::{Client, Handler, Limits, Listener, ProbeHandler, Shutdown};
 use shoal_store::{Durability, Options, Store};
 use shoal_swarm::{Role, Swarm, SwarmOptions};
 use shoal_swarm_types::PeerId;
@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 
 use crate::admin::AdminHandler;
 use crate::announcer::TrackerAnnouncer;
+use crate::clients::Clients;
 use crate::config::Config;
 use crate::fetch::Fetch;
 use crate::manifest_cache::ManifestCache;
@@ -61,6 +62,7 @@ pub struct App {
     swarm: Swarm,
     upkeep: Upkeep,
     probe: Pin<Box<dyn Future<Output = ()> + Send>>,
+    clients: Clients,
     health: Health,
     metrics: Metrics,
 }
@@ -88,24 +90,24 @@ impl App {
         };
         let health = Health::new();
         let store = open_store(config).await?;
-        let client = Client::new(&ClientOptions::default());
+        let clients = Clients::new(config)?;
         let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
-        let tracker = tracker(config, peer_id, addresses.peer.port(), &client)?;
+        let tracker = tracker(config, peer_id, addresses.peer.port(), &clients.cluster)?;
         let announcer = TrackerAnnouncer::new(tracker, TrackerCheck::new(health.clone()));
-        let swarm = join(config, peer, peer_id, &store, &client, announcer.clone(), &metrics);
+        let swarm = join(config, peer, peer_id, &store, &clients, announcer.clone(), &metrics);
         for digest in store.digests() {
             swarm.seed(digest);
         }
-        let resolver = resolver(config, &client)?;
+        let resolver = resolver(config, &clients.registry)?;
         let fetch = Fetch::new(swarm.clone(), store.clone(), config.registry.first_byte_timeout.0);
         let mirror_metrics = MirrorMetrics::register(&metrics);
         let mirror =
-            Mirror::new(resolver.clone(), fetch, config.server.registry_url(), client, mirror_metrics);
+            Mirror::new(resolver.clone(), fetch, config.registry_url(), clients.registry.clone(), mirror_metrics);
         let status = AdminHandler::new(swarm.clone(), store.clone());
         let probe = Box::pin(announcer.watch());
         let upkeep =
             Upkeep { store, resolver, health: health.clone(), metrics: StoreMetrics::register(&metrics) };
-        Ok(Self { addresses, registry, admin, mirror, status, swarm, upkeep, probe, health, metrics })
+        Ok(Self { addresses, registry, admin, mirror, status, swarm, upkeep, probe, clients, health, metrics })
     }
 
     /// Where the agent listens.
@@ -131,6 +133,7 @@ impl App {
         let admin = self.admin.serve(probes(Arc::new(self.status)), Limits::default(), stopped.clone());
         let admin = tokio::spawn(admin);
         let upkeep = tokio::spawn(self.upkeep.run());
+        let certificates = self.clients.watch(&shutdown);
         let probe = tokio::spawn(self.probe);
         let registry = self.registry.serve(probes(Arc::new(self.mirror)), mirror_limits(), shutdown.clone());
         let registry = tokio::spawn(registry);
@@ -140,6 +143,7 @@ impl App {
         let _ = registry.await;
         self.swarm.shutdown().await;
         upkeep.abort();
+        drop(certificates);
         probe.abort();
         stopped.trigger();
         let _ = admin.await;
@@ -177,7 +181,7 @@ async fn open_store(config: &Config) -> Result<Store> {
 }
 
 fn tracker(config: &Config, peer_id: PeerId, port: u16, client: &Client) -> Result<TrackerClient> {
-    let urls = config.server.tracker_urls();
+    let urls = config.tracker_urls();
     let tracker = TrackerClient::new(&urls, client.clone(), peer_id, port).context("server.trackers")?;
     Ok(match config.peer.advertise {
         Some(ip) => tracker.with_ip(ip),
@@ -190,12 +194,13 @@ fn join(
     listener: TcpListener,
     peer_id: PeerId,
     store: &Store,
-    client: &Client,
+    clients: &Clients,
     announcer: TrackerAnnouncer,
     metrics: &Metrics,
 ) -> Swarm {
     let cluster_key = cluster_key(config.cluster_key.as_ref().map_or("", Secret::reveal));
     let mut options = SwarmOptions::new(peer_id, Role::Agent, cluster_key);
+    options.envelope = clients.envelope.clone();
     let stall = config.peer.stall_timeout.get();
     options.limits.fail_ms = u64::try_from(stall.as_millis()).unwrap_or(u64::MAX);
     // The core decides; readers wait twice as long, in case that it does not.
@@ -205,7 +210,7 @@ fn join(
         options,
         store.clone(),
         Arc::new(announcer),
-        Some(Arc::new(OriginRanges::new(OriginClient::new(client.clone())))),
+        Some(Arc::new(OriginRanges::new(OriginClient::new(clients.cluster.clone())))),
         SwarmMetrics::register(metrics),
     )
 }
@@ -218,5 +223,5 @@ fn resolver(config: &Config, client: &Client) -> Result<Resolver> {
         References::open(&directory.join("references")).context("cannot open cache.directory")?;
     let manifests =
         ManifestCache::open(&directory.join("manifests")).context("cannot open cache.directory")?;
-    Ok(Resolver::new(config.server.registry_url(), client.clone(), namespaces, references, manifests))
+    Ok(Resolver::new(config.registry_url(), client.clone(), namespaces, references, manifests))
 }

@@ -28,6 +28,8 @@ pub struct Config {
     pub namespaces: Vec<Namespace>,
     /// Shared by the members of one cluster; peers with another key are refused. Unset: no key.
     pub cluster_key: Option<Secret>,
+    /// The certificate by which the members of one cluster know each other. Unset: plain connections.
+    pub cluster_tls: Option<ClusterTls>,
     /// Log lines.
     pub log: Log,
 }
@@ -38,10 +40,28 @@ pub struct Config {
 pub struct Server {
     /// Name or address of the server; stands for the default ports of the two URLs below.
     pub host: String,
-    /// URL of its registry. Empty: `http://{host}:15000`.
+    /// URL of its registry. Empty: `http://{host}:15000`, or `https` when there is a `ca` or `cluster_tls`.
     pub registry: String,
-    /// URLs of its trackers. Empty: `http://{host}:15003`.
+    /// URLs of its trackers. Empty: `http://{host}:15003`, or `https` when there is `cluster_tls`.
     pub trackers: Vec<String>,
+    /// Authorities that sign the registry's certificate (PEM). Unset: that of `cluster_tls`, else those of the system.
+    pub ca: Option<PathBuf>,
+    /// The name by which the registry knows this agent, when it asks for names.
+    pub username: Option<String>,
+    /// The password for it.
+    pub password: Option<Secret>,
+}
+
+/// What this agent shows the other members of its cluster, and whom it takes for one: `shoalctl ca issue DIR NAME --agent` makes the files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterTls {
+    /// The cluster's authority; several while it is rotated.
+    pub ca: PathBuf,
+    /// This agent's certificate.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// The mirror that runtimes pull from.
@@ -103,7 +123,7 @@ const fn loopback(port: u16) -> SocketAddr {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), registry: String::new(), trackers: Vec::new() }
+        Self { host: "127.0.0.1".to_owned(), registry: String::new(), trackers: Vec::new(), ca: None, username: None, password: None }
     }
 }
 
@@ -147,23 +167,28 @@ impl Default for Log {
     }
 }
 
-impl Server {
+impl Config {
     /// URL of the registry, without a slash at the end.
     pub fn registry_url(&self) -> String {
-        match self.registry.trim_end_matches('/') {
-            "" => format!("http://{}:15000", self.host),
+        let secure = self.cluster_tls.is_some() || self.server.ca.is_some();
+        match self.server.registry.trim_end_matches('/') {
+            "" => format!("{}://{}:15000", scheme(secure), self.server.host),
             url => url.to_owned(),
         }
     }
 
     /// URLs of the trackers.
     pub fn tracker_urls(&self) -> Vec<String> {
-        if self.trackers.is_empty() {
-            vec![format!("http://{}:15003", self.host)]
+        if self.server.trackers.is_empty() {
+            vec![format!("{}://{}:15003", scheme(self.cluster_tls.is_some()), self.server.host)]
         } else {
-            self.trackers.clone()
+            self.server.trackers.clone()
         }
     }
+}
+
+const fn scheme(secure: bool) -> &'static str {
+    if secure { "https" } else { "http" }
 }
 
 impl Server {
@@ -183,6 +208,10 @@ impl Server {
             if !is_plain_url(url) {
                 add(key, format!("`{url}` is not a usable address"), "write it as http://host:port");
             }
+        }
+        if self.username.is_some() != self.password.is_some() {
+            let remedy = "write both, or neither when the registry knows this agent by its certificate or asks nobody";
+            add("server.username", "goes with server.password, and one of them is missing".to_owned(), remedy);
         }
     }
 }
@@ -231,7 +260,7 @@ pub fn load(cli: &Cli) -> Result<Config, ConfigErrors> {
 
 fn is_plain_url(url: &str) -> bool {
     url.parse::<http::Uri>().is_ok_and(|uri| {
-        uri.scheme_str() == Some("http") && uri.authority().is_some() && matches!(uri.path(), "" | "/")
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some() && matches!(uri.path(), "" | "/")
     })
 }
 
@@ -250,9 +279,16 @@ mod tests {
 
     #[test]
     fn one_host_stands_for_both_addresses() {
-        let server = Server { host: "shoal.internal".to_owned(), ..Server::default() };
-        assert_eq!(server.registry_url(), "http://shoal.internal:15000");
-        assert_eq!(server.tracker_urls(), ["http://shoal.internal:15003"]);
+        let mut config = Config::default();
+        config.server.host = "shoal.internal".to_owned();
+        assert_eq!(config.registry_url(), "http://shoal.internal:15000");
+        assert_eq!(config.tracker_urls(), ["http://shoal.internal:15003"]);
+        config.server.ca = Some("ca.pem".into());
+        assert_eq!(config.registry_url(), "https://shoal.internal:15000");
+        assert_eq!(config.tracker_urls(), ["http://shoal.internal:15003"]);
+        config.cluster_tls =
+            Some(ClusterTls { ca: "ca.pem".into(), certificate: "a.pem".into(), key: "a.key".into() });
+        assert_eq!(config.tracker_urls(), ["https://shoal.internal:15003"]);
     }
 
     #[test]

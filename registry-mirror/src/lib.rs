@@ -7,6 +7,7 @@ pub mod admin;
 pub mod announcer;
 pub mod app;
 pub mod cli;
+mod clients;
 pub mod config;
 pub mod fetch;
 pub mod manifest_cache;

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use shoal_api::Leases;
+use shoal_api::{Leases, MembersOnly};
 use shoal_api::preheat::Preheat;
 use shoal_api::tags::Tags;
 use shoal_auth::Guard;
+use shoal_config::Secret;
 use shoal_events::PreheatHandler;
 use shoal_http::{Handler, Limits, Listener, ProbeHandler, Shutdown};
 use shoal_metadata::Embedded;
@@ -36,6 +37,7 @@ use crate::admin::upkeep::UpkeepAdmin;
 use crate::config::Config;
 use crate::owner_source::OwnerSource;
 use crate::preheat::{OriginPreheat, RegistryGate};
+use crate::tls::Certificates;
 use crate::upkeep::Upkeep;
 use crate::witnesses::Witnesses;
 use crate::{advertise, auth, housekeeping, upkeep};
@@ -81,7 +83,8 @@ impl App {
         let listeners = Listeners::bind(config, &HttpMetrics::register(&metrics)).await?;
         let addresses = listeners.addresses()?;
         let Listeners { registry, peer, origin, tracker, tags, admin } = listeners;
-        let rooms = Rooms::build(config, peer, &addresses, &metrics).await?;
+        let certificates = Certificates::load(config)?;
+        let rooms = Rooms::build(config, peer, &addresses, &certificates, &metrics).await?;
         health.set(DISK_CHECK, Ok(()));
         let status = AdminHandler {
             started,
@@ -99,16 +102,22 @@ impl App {
         };
         let (faces, admin_shutdown) = (Shutdown::new(), Shutdown::new());
         let mut face_tasks = rooms.housekeeping(&metrics, &health, &faces);
+        certificates.watch(&mut face_tasks, &faces);
         let probed =
             |handler: Arc<dyn Handler>| Arc::new(ProbeHandler::new(handler, health.clone(), metrics.clone()));
         let serve =
             |tasks: &mut JoinSet<()>, listener: Listener, handler: Arc<dyn Handler>, shutdown: &Shutdown| {
                 tasks.spawn(listener.serve(probed(handler), Limits::default(), shutdown.clone()));
             };
-        serve(&mut face_tasks, registry, rooms.registry_face(), &faces);
-        serve(&mut face_tasks, origin, Arc::new(OriginHandler::new(rooms.origin.clone())), &faces);
-        serve(&mut face_tasks, tracker, Arc::new(TrackerHandler::new(Arc::clone(&rooms.tracker))), &faces);
-        serve(&mut face_tasks, tags, Arc::new(TagsHandler::new(Arc::clone(&rooms.tags))), &faces);
+        serve(&mut face_tasks, certificates.of_registry(registry), rooms.registry_face(), &faces);
+        let secret = config.cluster_key.as_ref().map(Secret::reveal);
+        let members = |tasks: &mut JoinSet<()>, listener: Listener, handler: Arc<dyn Handler>| {
+            let gate = Arc::new(MembersOnly::new(handler, secret));
+            serve(tasks, certificates.of_members(listener), gate, &faces);
+        };
+        members(&mut face_tasks, origin, Arc::new(OriginHandler::new(rooms.origin.clone())));
+        members(&mut face_tasks, tracker, Arc::new(TrackerHandler::new(Arc::clone(&rooms.tracker))));
+        members(&mut face_tasks, tags, Arc::new(TagsHandler::new(Arc::clone(&rooms.tags))));
         let mut admin_task = JoinSet::new();
         serve(&mut admin_task, admin, Arc::new(status), &admin_shutdown);
         tracing::info!(
@@ -147,6 +156,7 @@ impl Rooms {
         config: &Config,
         peer: TcpListener,
         addresses: &Addresses,
+        certificates: &Certificates,
         metrics: &Metrics,
     ) -> Result<Self> {
         let store = open_store(config).await?;
@@ -156,11 +166,12 @@ impl Rooms {
         let witnesses = Witnesses::start(config, source, &metadata, EventsMetrics::register(metrics)).await?;
         let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
         let secret = config.cluster_key.as_ref().map_or("", |key| key.reveal());
-        let options = OriginOptions { peer_id, cluster_key: shoal_api::cluster_key(secret) };
+        let cluster_key = shoal_api::cluster_key(secret);
+        let options = OriginOptions { peer_id, cluster_key, envelope: certificates.envelope() };
         let origin = Origin::start(peer, options, store.clone(), SwarmMetrics::register(metrics));
         let owners = advertise::owners(config.advertise.host.as_deref(), addresses, peer_id).await?;
         let tracker = Tracker::new(
-            owners,
+            owners.over_tls(certificates.is_cluster_secure()),
             Arc::new(OwnerSource(origin.clone())),
             TrackerMetrics::register(metrics),
             TrackerOptions::with_seed(fastrand::u64(..)),

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod auth;
 pub mod events;
+pub mod tls;
 pub mod upkeep;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,6 +16,7 @@ use shoal_telemetry::LogFormat;
 use self::audit::Audit;
 use self::auth::Auth;
 use self::events::Events;
+use self::tls::{ClusterTls, RegistryTls};
 use self::upkeep::{Collect, Retention, Scrub};
 
 /// The whole configuration of the server.
@@ -53,6 +55,8 @@ pub struct Config {
     pub auth: Option<Auth>,
     /// Shared by the members of one cluster; peers with another key are turned away. Unset: no key.
     pub cluster_key: Option<Secret>,
+    /// The certificate by which the members of one cluster know each other. Unset: plain connections.
+    pub cluster_tls: Option<ClusterTls>,
     /// Log lines.
     pub log: Log,
 }
@@ -65,6 +69,8 @@ pub struct Registry {
     pub listen: SocketAddr,
     /// Whether clients may delete manifests, tags and blobs.
     pub delete: bool,
+    /// Its certificate. Unset: plain HTTP.
+    pub tls: Option<RegistryTls>,
     /// Whether a manifest may refer to blobs and manifests that are not here; for copies of images in part.
     pub sparse: bool,
 }
@@ -163,6 +169,7 @@ impl Default for Config {
             audit: Audit::default(),
             auth: None,
             cluster_key: None,
+            cluster_tls: None,
             log: Log::default(),
         }
     }
@@ -170,7 +177,7 @@ impl Default for Config {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { listen: everywhere(15000), delete: true, sparse: false }
+        Self { listen: everywhere(15000), delete: true, sparse: false, tls: None }
     }
 }
 
@@ -237,9 +244,9 @@ impl Config {
         let listeners = self.listeners();
         let mut open =
             listeners.iter().filter(|(key, addr)| inside.contains(key) && !addr.ip().is_loopback());
-        let (key, addr) = open.next().filter(|_| self.cluster_key.is_none())?;
+        let (key, addr) = open.next().filter(|_| self.cluster_key.is_none() && self.cluster_tls.is_none())?;
         let problem = format!("is set, and {key} ({addr}) gives everything to everybody who reaches it");
-        let remedy = "set cluster_key, or let origin, tracker and tags listen on 127.0.0.1 only";
+        let remedy = "set cluster_tls (see shoalctl ca) or cluster_key, or let origin, tracker and tags listen on 127.0.0.1 only";
         Some(ConfigError::semantic("auth", problem, remedy))
     }
 

@@ -21,6 +21,7 @@ const ERROR_TIMEOUT: Duration = Duration::from_secs(1);
 /// Scheme, host and port of one of our listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
+    secure: bool,
     authority: String,
     host: String,
     port: u16,
@@ -34,16 +35,18 @@ pub(crate) struct Answer<T> {
 }
 
 impl Base {
-    /// Reads `http://host:port` with an optional slash at the end.
+    /// Reads `http://host:port` or `https://host:port` with an optional slash at the end.
     ///
     /// # Errors
     /// [`ApiError::Url`] names what is wrong.
     pub fn parse(url: &str) -> Result<Self, ApiError> {
         let refuse = |why: &str| ApiError::Url { url: url.to_owned(), why: why.to_owned() };
         let uri: Uri = url.parse().map_err(|_| refuse("not a URL"))?;
-        if uri.scheme_str() != Some("http") {
-            return Err(refuse("the scheme is not http"));
-        }
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(refuse("the scheme is neither http nor https")),
+        };
         if uri.path() != "/" || uri.query().is_some() {
             return Err(refuse("a path is not expected"));
         }
@@ -52,10 +55,16 @@ impl Base {
             return Err(refuse("no plain host"));
         }
         Ok(Self {
+            secure,
             authority: authority.as_str().to_owned(),
             host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
         })
+    }
+
+    /// `http` or `https`.
+    pub const fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
     }
 
     /// Host and port as they were written.
@@ -81,7 +90,7 @@ impl Base {
 
 impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+        write!(f, "{}://{}", self.scheme(), self.authority)
     }
 }
 

@@ -15,7 +15,7 @@ pub mod preheat;
 pub mod tags;
 pub mod tracker;
 
-pub use cluster::cluster_key;
+pub use cluster::{MembersOnly, cluster_authorization, cluster_key};
 pub use error::ApiError;
 pub use exchange::Base;
 pub use leases::{Claim, Lease, Leases};

@@ -38,9 +38,9 @@ pub fn metainfo_path(digest: &Digest) -> String {
     format!("/blobs/{digest}/metainfo")
 }
 
-/// URL of a blob as a web seed, at the origin `authority` (`host:port`).
-pub fn web_seed_url(authority: &str, digest: &Digest) -> String {
-    format!("http://{authority}{}", blob_path(digest))
+/// URL of a blob as a web seed, at the origin `authority` (`host:port`), which speaks `scheme`.
+pub fn web_seed_url(scheme: &str, authority: &str, digest: &Digest) -> String {
+    format!("{scheme}://{authority}{}", blob_path(digest))
 }
 
 /// Asks origins. Cheap to clone.

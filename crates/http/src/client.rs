@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode};
 use hyper_util::client::legacy::connect::HttpInfo;
 use hyper_util::client::legacy::{Client as HyperClient, Error as HyperError};
@@ -33,6 +33,8 @@ pub struct ClientOptions {
     pub pool_idle_max: usize,
     /// Whom to trust for `https` URLs, and the certificate to show; `None` trusts the system's authorities and shows none.
     pub tls: Option<ClientTls>,
+    /// What requests say in `Authorization` that do not say something else there. Only for a client that talks to one party.
+    pub authorization: Option<HeaderValue>,
 }
 
 impl Default for ClientOptions {
@@ -45,6 +47,7 @@ impl Default for ClientOptions {
             // The parallelism of one pull.
             pool_idle_max: 8,
             tls: None,
+            authorization: None,
         }
     }
 }
@@ -68,6 +71,7 @@ const ERROR_BODY_LEN_MAX: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: HyperClient<Connector, Body>,
+    authorization: Option<HeaderValue>,
 }
 
 /// Why there is no good answer.
@@ -165,7 +169,10 @@ impl Client {
             .pool_idle_timeout(options.pool_idle_timeout)
             .pool_max_idle_per_host(options.pool_idle_max)
             .build(connector);
-        Self { inner }
+        let mut authorization = options.authorization.clone();
+        // Then it is not printed.
+        authorization.iter_mut().for_each(|value| value.set_sensitive(true));
+        Self { inner, authorization }
     }
 
     /// Sends a request and waits for the head of the answer, at most `head_timeout` in all. The body is read by the caller. Any
@@ -183,6 +190,9 @@ impl Client {
     async fn send_with_retries(&self, mut request: Request) -> Result<Response, ClientError> {
         let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT_VALUE));
+        if let Some(value) = &self.authorization {
+            request.headers_mut().entry(AUTHORIZATION).or_insert_with(|| value.clone());
+        }
         let mut retries = if is_repeatable(&request) { STALE_RETRIES } else { 0 };
         loop {
             let copy = if retries > 0 { try_clone(&request) } else { None };

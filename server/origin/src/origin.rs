@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shoal_oci::Digest;
 use shoal_store::{Blob, ErrorKind, Store};
-use shoal_swarm::{BlobStatus, Role, Swarm, SwarmOptions};
+use shoal_swarm::{BlobStatus, Envelope, Role, Swarm, SwarmOptions};
 use shoal_swarm_types::{Metainfo, PeerId};
 use shoal_telemetry::SwarmMetrics;
 use tokio::net::TcpListener;
@@ -22,12 +22,14 @@ const BODIES_MAX: usize = 64;
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Who this origin is in the swarm.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OriginOptions {
     /// Identity, made anew at each start.
     pub peer_id: PeerId,
     /// Hash of the cluster's key; peers with another are turned away.
     pub cluster_key: [u8; 32],
+    /// What connections of the swarm are put into; `None` for plain TCP.
+    pub envelope: Option<Arc<dyn Envelope>>,
 }
 
 /// The origin. Cheap to clone.
@@ -42,7 +44,8 @@ pub struct Origin {
 impl Origin {
     /// Starts to serve every blob of `store`, now and later, on the swarm port `listener`.
     pub fn start(listener: TcpListener, options: OriginOptions, store: Store, metrics: SwarmMetrics) -> Self {
-        let options = SwarmOptions::new(options.peer_id, Role::Owner, options.cluster_key);
+        let OriginOptions { peer_id, cluster_key, envelope } = options;
+        let options = SwarmOptions { envelope, ..SwarmOptions::new(peer_id, Role::Owner, cluster_key) };
         let introductions = Introductions::default();
         let announcer = Arc::new(introductions.clone());
         let swarm = Swarm::start(listener, options, store.clone(), announcer, None, metrics);

@@ -13,13 +13,22 @@ pub struct Owners {
     ring: Ring,
     peer_ids: BTreeMap<MemberId, PeerId>,
     replicas: usize,
+    /// Whether origins speak TLS.
+    secure: bool,
 }
 
 impl Owners {
     /// Owners among the members of `ring`, `replicas` for each digest. A member without a peer id is known to own its digests but
     /// is not handed out as a peer, only as a web seed.
     pub const fn new(ring: Ring, peer_ids: BTreeMap<MemberId, PeerId>, replicas: usize) -> Self {
-        Self { ring, peer_ids, replicas }
+        Self { ring, peer_ids, replicas, secure: false }
+    }
+
+    /// The same owners, whose HTTP ports speak TLS.
+    #[must_use]
+    pub const fn over_tls(mut self, secure: bool) -> Self {
+        self.secure = secure;
+        self
     }
 
     /// The owners of `digest` as peers.
@@ -35,7 +44,8 @@ impl Owners {
     /// The URLs of `digest` at its owners.
     pub fn web_seeds(&self, digest: &Digest) -> Vec<String> {
         let members = self.ring.owners(digest, self.replicas);
-        members.iter().map(|member| web_seed_url(&member.addresses.origin, digest)).collect()
+        let scheme = if self.secure { "https" } else { "http" };
+        members.iter().map(|member| web_seed_url(scheme, &member.addresses.origin, digest)).collect()
     }
 
     /// The ring.

@@ -52,7 +52,7 @@ fn reply_to(item: &AnnounceItem) -> ItemReply {
     ItemReply::Ok(AnnounceReply {
         metainfo: item.need_metainfo.then(|| Metainfo::of(item.digest, &[7; 200_000])),
         peers: vec![owner],
-        web_seeds: vec![crate::origin::web_seed_url("[::]:15002", &item.digest)],
+        web_seeds: vec![crate::origin::web_seed_url("http", "[::]:15002", &item.digest)],
         interval_ms: 3000,
     })
 }
@@ -195,7 +195,7 @@ fn urls_are_checked_at_the_start() {
     for bad in [
         "",
         "tracker:15003",
-        "https://tracker:15003",
+        "ftp://tracker:15003",
         "http://tracker:15003/x",
         "http://u@tracker",
         "http://",
