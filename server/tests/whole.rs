@@ -4,6 +4,9 @@
 #[path = "whole/client.rs"]
 mod client;
 #[cfg(test)]
+#[path = "whole/drain.rs"]
+mod drain;
+#[cfg(test)]
 #[path = "whole/killed.rs"]
 mod killed;
 #[cfg(test)]
@@ -12,3 +15,6 @@ mod line;
 #[cfg(test)]
 #[path = "whole/process.rs"]
 mod process;
+#[cfg(test)]
+#[path = "whole/witnesses.rs"]
+mod witnesses;
