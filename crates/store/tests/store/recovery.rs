@@ -160,3 +160,28 @@ fn a_root_that_is_not_a_directory_is_an_error_that_names_it() {
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(error.to_string().contains("file"), "{error}");
 }
+
+#[test]
+#[ignore = "privileged: needs root and mount; run by cargo xtask test --tier privileged"]
+fn privileged_a_read_only_disk_is_an_error_that_says_so_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = |options: &str| {
+        let done = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(dir.path())
+            .status();
+        assert!(done.unwrap().success());
+    };
+    mount("size=16m");
+    let bytes = content(1, 3 * PIECE);
+    let store = open(dir.path(), Options::durable());
+    store.put(&Digest::sha256(&bytes), &bytes).unwrap();
+    drop(store);
+    mount("remount,ro");
+    let error = Store::open(dir.path(), Options::durable()).unwrap_err();
+    assert_eq!(error.kind(), shoal_store::ErrorKind::Io);
+    assert!(error.to_string().contains("Read-only"), "{error}");
+    mount("remount,rw");
+    assert_eq!(read(&open(dir.path(), Options::durable()).blob(&Digest::sha256(&bytes)).unwrap()), bytes);
+    std::process::Command::new("umount").arg(dir.path()).status().unwrap();
+}
