@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::clock::UnixMillis;
 use crate::{Outbox, Result};
 
-/// The most rows that one step of a walk looks at: a step takes about a millisecond of one reading thread, and never the writer.
+/// The most rows that one step of a walk looks at: a step takes a few milliseconds of one reading thread, and nothing of the writer.
 pub const STEP_LEN_MAX: usize = 1000;
 
 /// Care for what is stored, beside the questions and changes of [`Catalog`].

@@ -137,7 +137,7 @@ impl Tags for LocalTags {
 
 #[cfg(test)]
 mod tests {
-    use shoal_api::tags::{References, TagsErrorKind};
+    use shoal_api::tags::{Match, References, TagsErrorKind};
     use shoal_metadata::Embedded;
 
     use super::*;
@@ -175,9 +175,39 @@ mod tests {
         assert_eq!(tags.put_manifest(manifest.clone()).await, Ok(stored));
         let found = tags.manifest(&repository, &"v1".parse().unwrap()).await.unwrap().unwrap();
         assert_eq!((found.digest, found.bytes), (manifest.digest, manifest.bytes));
+        // At hand from now on.
+        let (by_tag, tag): (Reference, Tag) = ("v1".parse().unwrap(), "v1".parse().unwrap());
+        assert_eq!(tags.manifest_cached(&repository, &by_tag).unwrap().bytes, "{}");
+        assert_eq!(tags.resolve_cached(&repository, &tag), Some(manifest.digest));
+        assert_eq!(tags.blob_in(&repository, &blob).await, Ok(Some(4)));
+        assert_eq!(tags.blob_in_cached(&repository, &blob), Some(Some(4)));
+        assert_eq!(tags.tags_of(&repository, &manifest.digest).await, Ok(vec![tag.clone()]));
         let page = PageAfter { last: None, limit: 10 };
         let referrers = tags.referrers(&repository, &subject, Some("sbom"), page).await.unwrap();
         assert_eq!(referrers.items[0].annotations["k"], "v");
+        conditions_pass_through(&tags, &manifest, &tag).await;
+    }
+
+    async fn conditions_pass_through(tags: &LocalTags, manifest: &PutManifest, tag: &Tag) {
+        let (repository, current) = (&manifest.repository, Some(manifest.digest));
+        let absent = Condition { if_match: None, if_none_match: Some(Match::Any) };
+        let put = PutManifest { condition: absent.clone(), ..manifest.clone() };
+        assert_eq!(tags.put_manifest(put).await, Ok(PutOutcome::PreconditionFailed { current }));
+        let other =
+            PutManifest { digest: Digest::sha256(b"x"), bytes: Bytes::from_static(b"x"), ..manifest.clone() };
+        let exists = PutOutcome::TagExists { tag: tag.clone(), current: manifest.digest };
+        let immutable = PutManifest { immutable: vec![tag.clone()], ..other.clone() };
+        assert_eq!(tags.put_manifest(immutable).await, Ok(exists.clone()));
+        assert_eq!(tags.put_manifest(PutManifest { overwrite: false, ..other }).await, Ok(exists));
+        let refused = Ok(DeleteOutcome::PreconditionFailed { current });
+        assert_eq!(tags.delete_tag(repository, tag, absent, Vec::new()).await, refused);
+        let stale = Match::Digests(vec![Digest::sha256(b"x")]);
+        let stale = Condition { if_match: Some(stale), if_none_match: None };
+        assert_eq!(tags.delete_manifest(repository, &manifest.digest, stale, Vec::new()).await, refused);
+        let deleted = DeleteOutcome::Deleted { digest: manifest.digest, tags: vec![tag.clone()] };
+        let gone = tags.delete_tag(repository, tag, Condition::default(), Vec::new()).await;
+        assert_eq!(gone, Ok(deleted));
+        assert_eq!(tags.resolve_cached(repository, tag), None);
     }
 
     #[test]

@@ -14,12 +14,12 @@ use rusqlite::Connection;
 use super::tender::Wake;
 use crate::Result;
 
-/// Pages in the log (4 KiB each) at which the other thread copies: 8 MiB, some thousand pushes. Less would copy pages that change
-/// again at once, more would make opening after a crash slow.
-const COPY_PAGES: usize = 2048;
+/// Pages in the log (4 KiB each) at which the other thread copies: 32 MiB, some ten thousand pushes. A page that changes often is copied
+/// once for all its changes, so less would cost more; more would make opening after a crash slow.
+const COPY_PAGES: usize = 8192;
 
-/// Pages in the log at which the writing thread finishes the copying: 32 MiB. By then all but the newest were copied.
-const FINISH_PAGES: usize = 8192;
+/// Pages in the log at which the writing thread finishes the copying: 48 MiB. By then all but the newest were copied.
+const FINISH_PAGES: usize = 12_288;
 
 /// What the writing thread knows about the length of the log.
 pub(super) struct LogWatch {
@@ -66,4 +66,51 @@ pub(super) fn copy(connection: &Connection) -> Result<i64> {
         Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)
     })?;
     Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn a_long_log_calls_for_help_and_a_very_long_one_starts_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("metadata.db");
+        let mut connection = super::super::schema::open(&path).unwrap();
+        let (wake, called) = sync_channel(1);
+        let watch = LogWatch::start(&mut connection, wake).unwrap();
+        let add = |pages: usize| {
+            connection.execute(
+                "INSERT INTO outbox (next_at, queued_at, payload) VALUES (0, 0, zeroblob(?1))",
+                [pages as i64 * 4096],
+            )
+        };
+        let pages = || watch.pages.load(Ordering::Relaxed);
+        add(COPY_PAGES / 2).unwrap();
+        watch.after_commit(&connection);
+        assert!(called.try_recv().is_err());
+        add(COPY_PAGES / 2).unwrap();
+        watch.after_commit(&connection);
+        watch.after_commit(&connection); // the call waits already
+        assert_eq!(called.try_recv(), Ok(Wake::Log));
+        assert!(pages() >= COPY_PAGES, "no commit copies by itself");
+        add(FINISH_PAGES - COPY_PAGES).unwrap();
+        assert!(pages() >= FINISH_PAGES);
+        watch.after_commit(&connection);
+        add(1).unwrap();
+        assert!(pages() < 100, "{}", pages());
+    }
+
+    #[test]
+    fn another_connection_copies_what_this_one_committed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("metadata.db");
+        let mut connection = super::super::schema::open(&path).unwrap();
+        let _watch = LogWatch::start(&mut connection, sync_channel(1).0).unwrap();
+        connection.execute("INSERT INTO repositories (name) VALUES ('a')", []).unwrap();
+        let other = super::super::schema::open_tender(&path).unwrap();
+        assert_eq!(copy(&other), Ok(0));
+    }
 }

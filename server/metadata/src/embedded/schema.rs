@@ -19,8 +19,10 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Statements kept compiled per connection: more than the house has.
 const STATEMENTS_MAX: usize = 64;
 
-/// Page cache of one connection in KiB. The operating system caches the file as well; this only saves system calls.
-const CACHE_KIB: i64 = 4096;
+/// Page cache in KiB of the connection that writes, and of each one that reads. The operating system caches the file as well; this
+/// only saves system calls, of which the writer makes more: every change touches a few pages at random places.
+const WRITER_CACHE_KIB: i64 = 8192;
+const READER_CACHE_KIB: i64 = 1024;
 
 /// The log is cut back to this many bytes after it was folded into the database, so that one large batch does not keep the disk.
 const LOG_LEN_MAX: i64 = 64 << 20;
@@ -110,7 +112,7 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     let version = check(&connection, path)?;
-    prepare(&connection)?;
+    prepare(&connection, WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // FULL flushes the log at every commit; NORMAL would only at checkpoints and lose acknowledged changes with the power.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -126,7 +128,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    prepare(&connection)?;
+    prepare(&connection, READER_CACHE_KIB)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
@@ -137,16 +139,16 @@ pub(super) fn open_tender(path: &Path) -> Result<Connection> {
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    prepare(&connection)?;
+    prepare(&connection, READER_CACHE_KIB)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_size_limit", LOG_LEN_MAX)?;
     Ok(connection)
 }
 
-fn prepare(connection: &Connection) -> Result<()> {
+fn prepare(connection: &Connection, cache_kib: i64) -> Result<()> {
     connection.busy_timeout(LOCK_WAIT_MAX)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(())
 }

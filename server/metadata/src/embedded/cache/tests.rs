@@ -103,22 +103,26 @@ fn readers_never_see_an_old_answer_after_a_new_one() {
     let database = AtomicU64::new(0);
     let (repository, digest) = (name("a"), digest("x"));
     let key = cache.keys().blob(&repository, &digest);
+    let ask = || {
+        cache.blob(&repository, &digest).unwrap_or_else(|| {
+            let ticket = cache.ticket(key);
+            let found = database.load(Ordering::Acquire);
+            std::thread::yield_now();
+            cache.keep_blob(ticket, &repository, &digest, found);
+            found
+        })
+    };
+    let watch = || {
+        let mut seen = 0;
+        while seen < ROUNDS {
+            let found = ask();
+            assert!(found >= seen, "{found} after {seen}");
+            seen = found;
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| {
-                let mut seen = 0;
-                while seen < ROUNDS {
-                    let found = cache.blob(&repository, &digest).unwrap_or_else(|| {
-                        let ticket = cache.ticket(key);
-                        let found = database.load(Ordering::Acquire);
-                        std::thread::yield_now();
-                        cache.keep_blob(ticket, &repository, &digest, found);
-                        found
-                    });
-                    assert!(found >= seen, "{found} after {seen}");
-                    seen = found;
-                }
-            });
+            scope.spawn(watch);
         }
         for round in 1..=ROUNDS {
             let change = cache.change(&[key]);

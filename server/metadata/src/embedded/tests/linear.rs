@@ -14,6 +14,24 @@ fn number(manifest: &Manifest) -> usize {
     std::str::from_utf8(&manifest.bytes).unwrap().parse().unwrap()
 }
 
+/// Reads until `done`, and gives how often memory answered; never reads what is older than what was read or acknowledged before.
+async fn watch(catalog: Embedded, ask_memory: bool, acknowledged: &AtomicUsize, done: &AtomicBool) -> usize {
+    let (mut seen, mut hits, a, reference) = (0, 0, name("a"), Reference::Tag(tag("v1")));
+    while !done.load(Ordering::SeqCst) {
+        let at_least = acknowledged.load(Ordering::SeqCst).max(seen);
+        let at_hand = catalog.manifest_cached(&a, &reference).filter(|_| ask_memory);
+        hits += usize::from(at_hand.is_some());
+        let found = match at_hand {
+            Some(found) => Manifest::clone(&found),
+            None => catalog.manifest(&a, &reference).await.unwrap().unwrap(),
+        };
+        seen = number(&found);
+        assert!(seen >= at_least, "{seen} after {at_least}");
+        tokio::task::yield_now().await;
+    }
+    hits
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nobody_sees_a_tag_go_back() {
     const MOVES: usize = 120;
@@ -21,29 +39,8 @@ async fn nobody_sees_a_tag_go_back() {
     let acknowledged: &'static AtomicUsize = Box::leak(Box::new(AtomicUsize::new(0)));
     let done: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
     let _ = catalog.put_manifest(numbered(0)).await.unwrap();
-    let readers = (0..4).map(|reader: usize| {
-        let catalog = catalog.clone();
-        tokio::spawn(async move {
-            let (mut seen, mut hits, reference) = (0, 0, Reference::Tag(tag("v1")));
-            while !done.load(Ordering::SeqCst) {
-                let at_least = acknowledged.load(Ordering::SeqCst).max(seen);
-                let at_hand = if reader.is_multiple_of(2) {
-                    catalog.manifest_cached(&name("a"), &reference)
-                } else {
-                    None
-                };
-                hits += usize::from(at_hand.is_some());
-                let found = match at_hand {
-                    Some(found) => Manifest::clone(&found),
-                    None => catalog.manifest(&name("a"), &reference).await.unwrap().unwrap(),
-                };
-                seen = number(&found);
-                assert!(seen >= at_least, "{seen} after {at_least}");
-                tokio::task::yield_now().await;
-            }
-            hits
-        })
-    });
+    let readers =
+        (0..4).map(|reader| tokio::spawn(watch(catalog.clone(), reader % 2 == 0, acknowledged, done)));
     let readers: Vec<_> = readers.collect();
     for index in 1..=MOVES {
         let _ = catalog.put_manifest(numbered(index)).await.unwrap();
@@ -65,31 +62,30 @@ async fn nobody_sees_a_tag_go_back() {
     assert!(hits > 0, "memory has answered as well");
 }
 
+/// Adds one `times` times, each time to what it read.
+async fn count_up(catalog: Embedded, times: usize) {
+    let mut won = 0;
+    while won < times {
+        let current = catalog.manifest(&name("a"), &Reference::Tag(tag("v1"))).await.unwrap().unwrap();
+        let if_match = Some(Match::Digests(vec![current.digest]));
+        let condition = Condition { if_match, if_none_match: None };
+        let put = PutManifest { condition, ..numbered(number(&current) + 1) };
+        match catalog.put_manifest(put).await.unwrap() {
+            // Without a move another one wrote the same number first.
+            PutOutcome::Stored { moved, .. } => won += moved.len(),
+            PutOutcome::PreconditionFailed { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_counter_of_conditional_moves_loses_nothing() {
     const TASKS: usize = 6;
     const EACH: usize = 15;
     let (catalog, _directory) = open();
     let _ = catalog.put_manifest(numbered(0)).await.unwrap();
-    let tasks = (0..TASKS).map(|_| {
-        let catalog = catalog.clone();
-        tokio::spawn(async move {
-            let mut won = 0;
-            while won < EACH {
-                let current =
-                    catalog.manifest(&name("a"), &Reference::Tag(tag("v1"))).await.unwrap().unwrap();
-                let if_match = Some(Match::Digests(vec![current.digest]));
-                let condition = Condition { if_match, if_none_match: None };
-                let put = PutManifest { condition, ..numbered(number(&current) + 1) };
-                match catalog.put_manifest(put).await.unwrap() {
-                    PutOutcome::Stored { moved, .. } if !moved.is_empty() => won += 1,
-                    // Another one wrote the same number first.
-                    PutOutcome::Stored { .. } | PutOutcome::PreconditionFailed { .. } => {}
-                    other => panic!("{other:?}"),
-                }
-            }
-        })
-    });
+    let tasks = (0..TASKS).map(|_| tokio::spawn(count_up(catalog.clone(), EACH)));
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
