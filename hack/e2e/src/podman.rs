@@ -19,6 +19,7 @@ impl Podman {
     /// A podman with empty storage.
     pub fn new() -> Result<Self> {
         let podman = Self { directory: MountedDir::new()? };
+        fs::write(podman.directory.path().join("auth.json"), "{}")?;
         fs::write(podman.directory.path().join("registries.conf"), "")?;
         Ok(podman)
     }
@@ -56,7 +57,6 @@ impl Podman {
             .arg(tool::find("runc", "runc")?)
             .args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none"])
             .args(words);
-        fs::write(at("auth.json"), "{}")?;
         tool::run(program)
     }
 }
