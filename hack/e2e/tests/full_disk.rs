@@ -9,19 +9,21 @@ use shoal_e2e::programs::{self, Place};
 
 const REPOSITORY: &str = "team/app";
 const MIB: usize = 1024 * 1024;
+/// Room that comes back: more than the metadata's log takes of the reserve while manifests are put into a full disk.
+const BALLAST_MIB: usize = 28;
 /// More pushes than any of the disks has room for.
 const PUSHES_MAX: u64 = 20_000;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "e2e: mounts a small disk; run by cargo xtask test --tier e2e"]
 async fn a_disk_without_any_room_refuses_pushes_and_keeps_pulls() -> Result<()> {
-    fill_and_free(&SmallDisk::tmpfs(64)?, "0").await
+    fill_and_free(&SmallDisk::tmpfs(80)?, "0").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "e2e: mounts a small disk; run by cargo xtask test --tier e2e"]
 async fn room_that_has_to_stay_free_refuses_pushes_and_keeps_pulls() -> Result<()> {
-    fill_and_free(&SmallDisk::ext4(96)?, "16MiB").await
+    fill_and_free(&SmallDisk::ext4(112)?, "16MiB").await
 }
 
 async fn fill_and_free(disk: &SmallDisk, free_min: &str) -> Result<()> {
@@ -29,7 +31,7 @@ async fn fill_and_free(disk: &SmallDisk, free_min: &str) -> Result<()> {
     let place = Place::loopback(scratch.path().to_owned())
         .with("data_directory", &disk.path().join("data").display().to_string())
         .with("store.free_min", free_min);
-    let weight = ballast(&disk.path(), 12)?;
+    let weight = ballast(&disk.path(), BALLAST_MIB)?;
     let mut server = Node::server(&programs::bin_dir()?, place)?;
     let mut session = Session::connect(server.listener("registry")?).await?;
     let mut kept = vec![Content::random(1, 2 * MIB), Content::random(2, 4096)];

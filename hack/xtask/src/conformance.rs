@@ -156,7 +156,7 @@ fn conclude(all: &[(Choice, Results)]) -> Result<()> {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    for (choice, results) in all {
+    for (choice, results) in all.iter().filter(|(_, results)| !results.is_clean()) {
         for name in results.not_passed.iter().take(NAMED_MAX) {
             complain(format_args!("{}: {name}", choice.name()));
         }

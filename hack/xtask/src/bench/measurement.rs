@@ -57,6 +57,12 @@ impl Measurement {
         Self { shown_aim: aim.to_string(), ..self }
     }
 
+    /// For people: the bar, whether it holds, what to aim for, a word.
+    pub(super) fn verdict(&self) -> [String; 4] {
+        let holds = self.holds.map_or("", |holds| if holds { "holds" } else { "DOES NOT HOLD" });
+        [self.shown_bar.clone(), holds.to_owned(), self.shown_aim.clone(), self.note.clone()]
+    }
+
     /// A word for people.
     pub(super) fn note(self, note: &str) -> Self {
         Self { note: note.to_owned(), ..self }
@@ -67,26 +73,23 @@ impl Measurement {
 pub(super) fn print(measurements: &[Measurement], output: Output) {
     match output {
         Output::Table => print_table(measurements),
-        Output::Json => {
-            say(format_args!("{:#}", serde_json::to_value(measurements).unwrap_or_default()));
-        }
+        Output::Json => print_json(measurements),
     }
+}
+
+/// All measurements as one JSON list.
+pub(super) fn print_json(measurements: &[Measurement]) {
+    say(format_args!("{:#}", serde_json::to_value(measurements).unwrap_or_default()));
 }
 
 fn print_table(measurements: &[Measurement]) {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header(["", "value", "unit", "bar", "", "aim", ""]);
+    table.set_header(["", "value", "unit", "bar", "", "", ""]);
     for measurement in measurements {
-        table.add_row([
-            measurement.name.clone(),
-            format!("{:.3}", measurement.value),
-            measurement.unit.to_owned(),
-            measurement.shown_bar.clone(),
-            measurement.holds.map_or("", |holds| if holds { "holds" } else { "DOES NOT HOLD" }).to_owned(),
-            measurement.shown_aim.clone(),
-            measurement.note.clone(),
-        ]);
+        let value = format!("{:.3}", measurement.value);
+        let words = [measurement.name.clone(), value, measurement.unit.to_owned()];
+        table.add_row(words.into_iter().chain(measurement.verdict()));
     }
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -15,6 +15,7 @@ mod phase;
 mod results;
 mod sample;
 mod start_up;
+mod table;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -101,7 +102,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         interrupts.guard(measure(&plan, &peers, directory.path())).await
     };
     let measurements = runtime.block_on(work)?;
-    measurement::print(&measurements, arguments.output);
+    match arguments.output {
+        measurement::Output::Json => measurement::print_json(&measurements),
+        measurement::Output::Table => {
+            let names: Vec<String> = peers.into_iter().map(|peer| peer.name).collect();
+            table::print(&measurements, &names);
+        }
+    }
     Ok(())
 }
 
