@@ -54,7 +54,11 @@ fn phase_measurements(phase: Phase, samples: &[&Sample], names: &[&str]) -> Vec<
 /// The figures of one registry.
 fn figures(phase: Phase, samples: &[&Sample], name: &str) -> Vec<Measurement> {
     let values = |value: fn(&Sample) -> f64| samples.iter().map(|sample| value(sample)).collect::<Vec<_>>();
-    let (rates, cpus) = (values(|sample| sample.rate), values(|sample| sample.cpu));
+    // The kernel counts CPU time in ticks of 10 ms, so the largest size says most.
+    let largest = samples.iter().map(|sample| sample.size).max();
+    let cpus: Vec<f64> =
+        samples.iter().filter(|sample| Some(sample.size) == largest).map(|sample| sample.cpu).collect();
+    let rates = values(|sample| sample.rate);
     let median = |value| percentile(&values(value), 50);
     let make = |figure, label: &str, value, unit| {
         named(phase.name(), label, name, value, unit).barred(own_bar(phase.name(), figure, name))

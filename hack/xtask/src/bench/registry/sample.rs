@@ -24,6 +24,8 @@ pub(super) struct Conditions {
     pub(super) pull_size: u64,
     /// Pulls in one sample of the phase with one stream.
     pub(super) pulls: usize,
+    /// Pulls of each of several streams.
+    pub(super) pulls_each: usize,
     /// How often a disturbed sample is taken again.
     pub(super) repeats_max: u32,
 }
@@ -35,7 +37,9 @@ impl Default for Conditions {
             // Two hundred ticks of CPU time, and many times the slowest answer.
             duration: Duration::from_secs(2),
             pull_size: 128 << 20,
-            pulls: 4,
+            // With eight streams and two pulls each, 2 GiB: a tick of CPU time is a few percent of the best that is known.
+            pulls: 8,
+            pulls_each: 2,
             repeats_max: super::REPEATS_MAX,
         }
     }
@@ -48,6 +52,7 @@ impl Conditions {
             duration: Duration::from_millis(100),
             pull_size: 1 << 20,
             pulls: 1,
+            pulls_each: 1,
             repeats_max: 0,
         }
     }
@@ -114,7 +119,7 @@ pub(super) async fn take(
 /// A phase whose requests are made: what the client has to compute is computed before the clock starts.
 enum Work<'stock> {
     Push(super::corpus::Item<'stock>),
-    Pull { streams: usize, times: usize },
+    Pull { streams: usize },
     PushSmall((u64, Vec<u8>)),
     Repeat(Vec<Vec<u8>>),
 }
@@ -126,8 +131,8 @@ impl<'stock> Work<'stock> {
     fn prepare(phase: Phase, size: u64, contestant: &Contestant, stock: &'stock mut Stock) -> Self {
         match phase {
             Phase::PushLarge => Self::Push(stock.item(size)),
-            Phase::PullOne => Self::Pull { streams: 1, times: 0 },
-            Phase::PullMany => Self::Pull { streams: STREAMS, times: 1 },
+            Phase::PullOne => Self::Pull { streams: 1 },
+            Phase::PullMany => Self::Pull { streams: STREAMS },
             Phase::PushSmall => Self::PushSmall(stock.small()),
             _ => Self::Repeat(requests(phase, contestant)),
         }
@@ -137,9 +142,8 @@ impl<'stock> Work<'stock> {
         let (address, Conditions { connections, duration, .. }) = (contestant.address(), *conditions);
         match self {
             Self::Push(item) => load::push(address, &item).await,
-            Self::Pull { streams, times } => {
-                // One stream ends quickly, so it pulls several times.
-                let times = if times == 0 { conditions.pulls } else { times };
+            Self::Pull { streams } => {
+                let times = if streams == 1 { conditions.pulls } else { conditions.pulls_each };
                 load::pull(address, contestant.corpus.large, streams, times).await
             }
             Self::PushSmall(small) => {
