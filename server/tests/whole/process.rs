@@ -32,6 +32,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server over `dir` and waits until it answers.
     pub(crate) fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// As [`Self::start`], with more arguments.
+    pub(crate) fn start_with(dir: &Path, arguments: &[&str]) -> Self {
         let ready_file = dir.join("ready.json");
         let _ = std::fs::remove_file(&ready_file);
         let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-server"));
@@ -45,6 +50,7 @@ impl Server {
         ] {
             command.args([flag, "127.0.0.1:0"]);
         }
+        command.args(arguments);
         command.arg("--data").arg(dir.join("data")).arg("--ready-file").arg(&ready_file);
         command.env("SHOAL_STORE__FREE_MIN", "0").env("SHOAL_LOG__FILTER", "warn").stdin(Stdio::null());
         let mut child = command.spawn().unwrap();

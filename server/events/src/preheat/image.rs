@@ -26,7 +26,8 @@ pub(super) enum Unresolved {
 
 /// Looks the image up, and everything below it.
 pub(super) async fn resolve(tags: &dyn Tags, wanted: &Wanted) -> Result<Resolved, Unresolved> {
-    let top = tags.manifest(&wanted.repository, &wanted.reference).await.map_err(unavailable)?;
+    let top =
+        tags.manifest(&wanted.repository, &wanted.reference).await.map_err(|error| unavailable(&error))?;
     let top = top.ok_or(Unresolved::NotFound)?;
     let manifest = top.digest;
     let (mut blobs, mut missing) = (BTreeSet::new(), 0);
@@ -42,7 +43,11 @@ pub(super) async fn resolve(tags: &dyn Tags, wanted: &Wanted) -> Result<Resolved
             if seen.len() > MANIFESTS_MAX || !seen.insert(child) {
                 continue;
             }
-            match tags.manifest(&wanted.repository, &Reference::Digest(child)).await.map_err(unavailable)? {
+            match tags
+                .manifest(&wanted.repository, &Reference::Digest(child))
+                .await
+                .map_err(|error| unavailable(&error))?
+            {
                 Some(document) => waiting.push(document),
                 // An index may name platforms that were never copied here.
                 None => missing += 1,
@@ -53,7 +58,7 @@ pub(super) async fn resolve(tags: &dyn Tags, wanted: &Wanted) -> Result<Resolved
     Ok(Resolved { image: PreheatImage { repository: wanted.repository.clone(), manifest, blobs }, missing })
 }
 
-fn unavailable(error: shoal_api::tags::TagsError) -> Unresolved {
+fn unavailable(error: &shoal_api::tags::TagsError) -> Unresolved {
     tracing::warn!(%error, "an image to preheat cannot be looked up");
     Unresolved::Unavailable
 }

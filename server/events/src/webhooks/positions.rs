@@ -91,7 +91,9 @@ impl Saved {
     fn is_of(&self, newest: u64) -> bool {
         let beyond = self.positions.values().any(|position| *position > newest);
         if beyond {
-            tracing::warn!("the positions of webhooks are those of another database; what waits is delivered again");
+            tracing::warn!(
+                "the positions of webhooks are those of another database; what waits is delivered again"
+            );
         }
         !beyond
     }
