@@ -1,7 +1,7 @@
 //! Reading blobs, whole or in part, and ending a blob's place in a repository.
 //!
 //! Every byte was verified before it is sent. What was read before, and has not changed since, goes from the page cache to the
-//! network without passing through this process; anything else is read and verified a megabyte at a time. The beginning is read
+//! network without passing through this process; anything else is read and verified some pieces at a time. The beginning is read
 //! before the head of the answer goes out, so a blob that cannot be read is an error and not a broken 200; damage further on cuts
 //! the connection, and the store sets the blob aside, so that the next push of it is taken. Price: the first read of one byte reads
 //! one piece (64 KiB to 4 MiB).

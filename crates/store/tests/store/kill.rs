@@ -36,10 +36,37 @@ fn child() {
     }
 }
 
+/// Not a test: as [`child`], for small content, of which many wait at once and some is removed again.
+#[test]
+#[ignore = "started by killed_processes_keep_their_promises_of_small_content"]
+fn small_child() {
+    let Some(root) = std::env::var_os(ROOT) else { return };
+    let seed: u64 = std::env::var(SEED).unwrap().parse().unwrap();
+    let store = open(Path::new(&root), Options::durable());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    for turn in 0_u64.. {
+        let digests = (0..8).map(|number| {
+            let bytes = content((seed * 1_000_003 + turn) * 8 + number, (number as usize * 977) % 5000);
+            let (digest, sender) = (Digest::sha256(&bytes), sender.clone());
+            store.submit(digest, bytes.into(), move |result| sender.send(result.is_ok()).unwrap());
+            digest
+        });
+        let digests: Vec<_> = digests.collect();
+        assert!((0..8).all(|_| receiver.recv().unwrap()));
+        // The first one is the same empty blob in every turn.
+        digests[1..].iter().for_each(|digest| say(&format!("blob {digest}")));
+        for digest in &digests[1..4] {
+            say(&format!("removing {digest}"));
+            assert!(store.remove(digest).unwrap());
+            say(&format!("removed {digest}"));
+        }
+    }
+}
+
 fn upload(store: &Store, digest: &Digest, bytes: &[u8]) {
     let id = store.create_upload("team/app").unwrap();
     // Small portions go through the page cache and large ones past it.
-    let portion = if bytes.len() % 2 == 0 { 30_000 } else { 270_000 };
+    let portion = if bytes.len().is_multiple_of(2) { 30_000 } else { 270_000 };
     for part in bytes.chunks(portion) {
         let mut upload = store.open_upload(&id).unwrap();
         upload.write(part).unwrap();
@@ -58,9 +85,9 @@ fn download(store: &Store, bytes: &[u8]) {
 }
 
 /// Starts the child, lets it say some lines, kills it, and gives all it said.
-fn run_and_kill(root: &Path, seed: u64) -> Vec<String> {
+fn run_and_kill(root: &Path, child: &str, seed: u64) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["kill::child", "--exact", "--ignored", "--nocapture"])
+        .args([child, "--exact", "--ignored", "--nocapture"])
         .env(ROOT, root)
         .env(SEED, seed.to_string())
         .stdout(Stdio::piped())
@@ -107,9 +134,36 @@ fn killed_processes_keep_their_promises() {
     let dir = tempfile::tempdir().unwrap();
     let mut said = Vec::new();
     for seed in 0..ROUNDS {
-        said.extend(run_and_kill(dir.path(), seed));
+        said.extend(run_and_kill(dir.path(), "kill::child", seed));
         let store = open(dir.path(), Options::durable());
         check(&store, &said);
+        for digest in store.digests() {
+            assert_eq!(Digest::sha256(&read(&store.blob(&digest).unwrap())), digest);
+        }
+    }
+}
+
+#[test]
+fn killed_processes_keep_their_promises_of_small_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut said = Vec::new();
+    for seed in 0..ROUNDS {
+        said.extend(run_and_kill(dir.path(), "kill::small_child", seed));
+        let store = open(dir.path(), Options::durable());
+        let mut wanted = std::collections::HashMap::new();
+        for line in &said {
+            let (word, digest) = line.split_once(' ').unwrap();
+            let digest: Digest = digest.parse().unwrap();
+            match word {
+                "blob" => wanted.insert(digest, Some(true)),
+                "removing" => wanted.insert(digest, None),
+                _ => wanted.insert(digest, Some(false)),
+            };
+        }
+        for (digest, wanted) in wanted {
+            let is_there = store.stat(&digest).is_some();
+            assert!(wanted.is_none_or(|wanted| wanted == is_there), "{digest} {wanted:?}");
+        }
         for digest in store.digests() {
             assert_eq!(Digest::sha256(&read(&store.blob(&digest).unwrap())), digest);
         }

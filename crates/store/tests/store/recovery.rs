@@ -179,7 +179,7 @@ fn privileged_a_read_only_disk_is_an_error_that_says_so_and_nothing_is_lost() {
     drop(store);
     mount("remount,ro");
     let error = Store::open(dir.path(), Options::durable()).unwrap_err();
-    assert_eq!(error.kind(), shoal_store::ErrorKind::Io);
+    assert_eq!(error.kind(), ErrorKind::Io);
     assert!(error.to_string().contains("Read-only"), "{error}");
     mount("remount,rw");
     assert_eq!(read(&open(dir.path(), Options::durable()).blob(&Digest::sha256(&bytes)).unwrap()), bytes);
