@@ -151,6 +151,8 @@ impl Conversation {
         let mut builder = http1::Builder::new();
         builder
             .header_read_timeout(None)
+            // Bodies are queued and never copied; see `region`.
+            .writev(true)
             .max_header_size(self.limits.header_len_max)
             .max_buf_size(self.limits.buffer_max);
         self.drive(builder.serve_connection(TokioIo::new(stream), service)).await

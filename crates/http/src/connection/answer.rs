@@ -32,7 +32,7 @@ pub(super) enum Carriage {
 /// A part of a body, which keeps the connection busy until the kernel has it.
 pub(super) struct Chunk {
     data: Data,
-    _busy: Busy,
+    busy: Busy,
 }
 
 enum Data {
@@ -58,7 +58,12 @@ impl Buf for Chunk {
     fn advance(&mut self, count: usize) {
         match &mut self.data {
             Data::Bytes(bytes) => bytes.advance(count),
-            Data::File(region) => region.advance(count),
+            Data::File(region) => {
+                region.advance(count);
+                if region.was_copied() {
+                    self.busy.watch().spoil();
+                }
+            }
         }
     }
 }
@@ -87,7 +92,7 @@ impl Answer {
     }
 
     fn frame(&self, data: Data) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
-        Poll::Ready(Some(Ok(Frame::data(Chunk { data, _busy: self.busy.chunk() }))))
+        Poll::Ready(Some(Ok(Frame::data(Chunk { data, busy: self.busy.chunk() }))))
     }
 
     fn poll_cut(&mut self) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {

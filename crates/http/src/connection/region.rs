@@ -3,8 +3,9 @@
 //! hyper queues the parts of a body and hands slices of them to the socket. A [`Region`] shows it slices of a placeholder, and the
 //! socket, which knows the placeholder by its address, sends as many bytes of the file instead (`sendfile`). The bytes of the
 //! placeholder are never looked at. This works because hyper's HTTP/1 connection queues bodies and never copies them when the socket
-//! takes vectored writes (`WriteStrategy::Queue` in its `proto/h1/io.rs`); the price is to depend on that, so tests compare what
-//! arrives byte for byte, and an unexpected copy would show there as zeros.
+//! takes vectored writes (`WriteStrategy::Queue` in its `proto/h1/io.rs`). The price is to depend on that. So tests compare what
+//! arrives byte for byte, and a region notices when hyper moves on over bytes that the socket has not sent: the connection is cut
+//! before a zero of the placeholder reaches anybody.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +29,8 @@ pub(super) fn is_placeholder(slice: &[u8]) -> bool {
 pub(super) struct Source {
     pub(super) file: Arc<File>,
     position: AtomicU64,
+    /// Up to here the socket has sent the file.
+    sent: AtomicU64,
     done: AtomicBool,
 }
 
@@ -35,6 +38,11 @@ impl Source {
     /// The first byte that was not sent.
     pub(super) fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
+    }
+
+    /// The socket sent `len` bytes.
+    pub(super) fn sent(&self, len: usize) {
+        self.sent.fetch_add(len as u64, Ordering::Relaxed);
     }
 
     /// Whether hyper needs no more of it.
@@ -52,8 +60,13 @@ pub(super) struct Region {
 
 impl Region {
     pub(super) fn new(file: Arc<File>, offset: u64, len: usize) -> Self {
-        let position = AtomicU64::new(offset);
-        Self { source: Arc::new(Source { file, position, done: AtomicBool::new(false) }), left: len }
+        let (position, sent) = (AtomicU64::new(offset), AtomicU64::new(offset));
+        Self { source: Arc::new(Source { file, position, sent, done: AtomicBool::new(false) }), left: len }
+    }
+
+    /// Whether hyper took bytes of the placeholder for content.
+    pub(super) fn was_copied(&self) -> bool {
+        self.source.position() > self.source.sent.load(Ordering::Relaxed)
     }
 
     pub(super) fn source(&self) -> &Arc<Source> {
@@ -114,6 +127,16 @@ mod tests {
         assert!(is_placeholder(cut.chunk()));
         drop(cut);
         assert!(source.is_done());
+    }
+
+    #[test]
+    fn a_copy_is_noticed() {
+        let mut sent = region(10);
+        sent.source().sent(4);
+        sent.advance(4);
+        assert!(!sent.was_copied());
+        let _zeros = sent.copy_to_bytes(1);
+        assert!(sent.was_copied());
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub(crate) struct Watch {
     write_blocked: AtomicBool,
     /// The head of a handler's answer is with hyper and not yet written.
     answer_due: AtomicBool,
+    /// What waits to be written is not what it should be.
+    spoilt: AtomicBool,
     leaving: AtomicBool,
     leave: Notify,
     evict: Notify,
@@ -81,6 +83,7 @@ impl Watch {
             written: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             answer_due: AtomicBool::new(false),
+            spoilt: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             leave: Notify::new(),
             evict: Notify::new(),
@@ -160,6 +163,16 @@ impl Watch {
     /// Whether what is written next begins with the head of a handler's answer.
     pub(super) fn answer_due(&self) -> bool {
         self.answer_due.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more may be written.
+    pub(super) fn spoil(&self) {
+        self.spoilt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Self::spoil`] was called.
+    pub(super) fn is_spoilt(&self) -> bool {
+        self.spoilt.load(Ordering::Relaxed)
     }
 
     /// Asks the connection to end as soon as no request is in service.

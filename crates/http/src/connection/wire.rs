@@ -67,6 +67,7 @@ impl Wire {
                 Ok(0) => return Poll::Ready(Err(failed(&ended()))),
                 Ok(sent) => {
                     self.burst += sent;
+                    source.sent(sent);
                     self.watch.wrote(sent);
                     return Poll::Ready(Ok(sent));
                 }
@@ -88,6 +89,10 @@ impl Wire {
 fn failed(error: &io::Error) -> io::Error {
     tracing::warn!(%error, "a file could not be sent to its end; the connection is cut");
     io::Error::new(error.kind(), error.to_string())
+}
+
+fn spoilt() -> io::Error {
+    failed(&io::Error::other("a placeholder was taken for content; this is a fault of the program"))
 }
 
 fn ended() -> io::Error {
@@ -184,6 +189,9 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.watch.is_spoilt() {
+            return Poll::Ready(Err(spoilt()));
+        }
         if is_placeholder(bytes) {
             return self.poll_send(cx, bytes.len());
         }
@@ -197,6 +205,9 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.watch.is_spoilt() {
+            return Poll::Ready(Err(spoilt()));
+        }
         // Bytes before a file first, then the file.
         let bytes = slices.iter().take_while(|slice| slice.is_empty() || !is_placeholder(slice)).count();
         if slices[..bytes].iter().all(|slice| slice.is_empty())

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,6 +34,8 @@ pub(crate) fn content(len: usize) -> Bytes {
     };
     (0..len).map(|_| next()).collect()
 }
+
+static CONTENT: LazyLock<Bytes> = LazyLock::new(|| content(FILE_LEN));
 
 /// A file of `bytes`, without a name.
 pub(crate) fn file_of(bytes: &[u8]) -> Arc<File> {
@@ -142,7 +144,7 @@ impl Site {
             listener = listener.with_tls(tls);
         }
         let addr = listener.local_addr();
-        let content = content(FILE_LEN);
+        let content = CONTENT.clone();
         let paths = Arc::new(Paths {
             file: file_of(&content),
             content,
