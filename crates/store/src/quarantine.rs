@@ -175,7 +175,8 @@ impl Shared {
     pub(crate) fn unquarantine(&self, digest: &Digest) -> Result<bool> {
         let _stripe = self.stripes.hold(digest);
         let Some(size) = hold(&self.quarantine.sizes).get(digest).copied() else { return Ok(false) };
-        if self.pin(digest)?.is_some() {
+        // The index may not know yet of all that is on the disk.
+        if self.index.pin(digest).is_some() || self.paths.blob(digest, Part::Data).exists() {
             return Ok(false);
         }
         let place = |part| self.paths.quarantined(digest, part);

@@ -100,6 +100,24 @@ fn what_reads_right_after_all_goes_back_and_what_does_not_stays() {
 }
 
 #[test]
+fn a_damaged_copy_never_replaces_a_good_one() {
+    let (dir, store, bytes, digest) = damaged(Options::durable());
+    let aside = file_of(dir.path(), &digest, "data");
+    let copy = fs::read(&aside).unwrap();
+    assert!(store.quarantine(&digest).unwrap());
+    let place = file_of(dir.path(), &digest, "data");
+    push(&store, &bytes);
+    drop(store);
+    // As if the end of the push had been cut off.
+    fs::write(&place, copy).unwrap();
+    let store = open(dir.path(), Options::durable());
+    assert_eq!((store.quarantined(), place.exists()), (vec![], false));
+    assert_eq!(store.release(&digest).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(read_ranges(&store, &digest), (bytes, None));
+    assert_eq!(store.usage().quarantine_bytes, 0);
+}
+
+#[test]
 fn a_scrub_tells_good_from_restored_from_damaged() {
     for options in [Options::durable(), CACHE] {
         let (dir, store) = temporary(options);
