@@ -58,9 +58,14 @@ fn action(word: &str) -> AuditAction {
 
 /// What the client is told, as far as the reason says it.
 fn status(denial: &Denial<'_>) -> u16 {
-    match (denial.reason, denial.principal) {
+    match (denial.reason, denial.action) {
         ("too_many_attempts", _) => 429,
-        ("policy", _) => 403,
+        ("unavailable", _) => 503,
+        // It got a session instead.
+        ("mount", _) => 202,
+        // It was told that there is nothing.
+        ("policy", "pull") => 404,
+        ("policy" | "overwrite" | "immutable_tag", _) => 403,
         _ => 401,
     }
 }

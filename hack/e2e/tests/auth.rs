@@ -4,8 +4,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use shoal_e2e::podman::Podman;
 use shoal_e2e::programs::{self, Place};
-use shoal_e2e::{Containerd, Docker, Node, Podman, fixture, skopeo, tool};
+use shoal_e2e::{Containerd, Docker, Node, fixture, skopeo, tool};
 use shoal_test_images::ImageSpec;
 use tempfile::TempDir;
 

@@ -13,7 +13,7 @@ mod need;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use serde_json::json;
 use shoal_auth::{
     Action, CertificateNames, Credentials, Decision, Denial, Guard, Origin, Principal, Rejection, Scope,
@@ -39,21 +39,27 @@ pub(crate) struct Access {
 pub(crate) struct Denied(pub(crate) &'static str);
 
 /// What a request came with, and by which way.
-pub(crate) struct Caller {
+pub(crate) struct Caller<'a> {
+    headers: &'a HeaderMap,
+    uri: &'a Uri,
     address: IpAddr,
-    base: String,
+    secure: bool,
+    trusted: bool,
     certificate: Option<CertificateNames>,
 }
 
-impl Caller {
-    pub(crate) fn of(guard: &Guard, request: &Request, peer: SocketAddr) -> Self {
+impl<'a> Caller<'a> {
+    pub(crate) fn of(guard: &Guard, request: &'a Request, peer: SocketAddr) -> Self {
         let connection = request.extensions().get::<Connection>();
         let certificate = connection.and_then(|connection| connection.certificate.as_deref());
         let secure = connection.is_some_and(|connection| connection.secure);
         let trusted = guard.trusts(peer.ip());
         Self {
-            address: base::client_address(guard, request, peer.ip()),
-            base: base::base(request, secure, trusted),
+            headers: request.headers(),
+            uri: request.uri(),
+            address: base::client_address(guard, request.headers(), peer.ip()),
+            secure,
+            trusted,
             certificate: certificate.map(|names| CertificateNames {
                 common_name: names.common_name.clone(),
                 dns: names.dns.clone(),
@@ -63,9 +69,9 @@ impl Caller {
         }
     }
 
-    /// The credentials in `request`. A header that is there twice, or is no text, is as good as a wrong one.
-    pub(crate) fn credentials<'a>(&'a self, request: &'a Request) -> Result<Credentials<'a>, Rejection> {
-        let mut values = request.headers().get_all(header::AUTHORIZATION).iter();
+    /// The credentials. A header that is there twice, or is no text, is as good as a wrong one.
+    pub(crate) fn credentials(&self) -> Result<Credentials<'_>, Rejection> {
+        let mut values = self.headers.get_all(header::AUTHORIZATION).iter();
         let authorization = match (values.next(), values.next()) {
             (None, _) => None,
             (Some(value), None) => Some(
@@ -76,6 +82,11 @@ impl Caller {
             }
         };
         Ok(Credentials { authorization, certificate: self.certificate.as_ref(), address: self.address })
+    }
+
+    /// Scheme and host by which the request reached us.
+    fn base(&self) -> String {
+        base::base(self.headers, self.uri, self.secure, self.trusted)
     }
 
     pub(crate) const fn address(&self) -> IpAddr {
@@ -96,8 +107,7 @@ pub(crate) async fn enter(
     }
     let caller = Caller::of(guard, request, peer);
     let need = Need::of(route, request.method(), cx.options.delete_enabled);
-    let scopes = need.scopes(route, request.uri().query());
-    let identified = match caller.credentials(request) {
+    let identified = match caller.credentials() {
         Ok(credentials) => guard.identify(&credentials, SystemTime::now()).await,
         Err(rejection) => Err(rejection),
     };
@@ -107,17 +117,18 @@ pub(crate) async fn enter(
             let reference = reference(route);
             let denial = need.denial(route, reference.as_deref(), caller.address);
             guard.report(&Denial { action: "login", reason: rejection.as_str(), ..denial });
-            let challenge = guard.challenge(&scopes, &caller.base, Some(&rejection));
+            let scopes = need.scopes(route, caller.uri.query());
+            let challenge = guard.challenge(&scopes, &caller.base(), Some(&rejection));
             return Err(rejected(&rejection, challenge));
         }
     };
     let access = Access { guard: guard.clone(), principal: Some(principal), address: Some(caller.address) };
-    access.pass(need, route, &scopes, &caller)?;
+    access.pass(need, route, &caller)?;
     Ok(access)
 }
 
 impl Access {
-    fn pass(&self, need: Need, route: &Route, scopes: &[Scope], caller: &Caller) -> Result<(), Refusal> {
+    fn pass(&self, need: Need, route: &Route, caller: &Caller<'_>) -> Result<(), Refusal> {
         let Some(principal) = &self.principal else { return Ok(()) };
         let decision = need.decide(&self.guard, principal, route);
         if decision == Decision::Allowed {
@@ -133,10 +144,11 @@ impl Access {
             if need != Need::Login {
                 report(reason);
             }
+            let (scopes, base) = (need.scopes(route, caller.uri.query()), caller.base());
             let challenge = if with_token {
-                self.guard.scope_challenge(scopes, &caller.base)
+                self.guard.scope_challenge(&scopes, &base)
             } else {
-                self.guard.challenge(scopes, &caller.base, None)
+                self.guard.challenge(&scopes, &base, None)
             };
             let refusal = Refusal::new(ErrorCode::Unauthorized, "authentication is needed for this");
             return Err(challenged(refusal, challenge).denied(reason));

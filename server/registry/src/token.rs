@@ -39,9 +39,9 @@ async fn give(cx: &Context, request: Request, peer: SocketAddr) -> Answer {
         return Err(methods::not_allowed(METHODS));
     }
     let guard = &cx.options.guard;
-    let caller = Caller::of(guard, &request, peer);
     let (request, asked) = read(request).await?;
-    let reply = match (asked, caller.credentials(&request)) {
+    let caller = Caller::of(guard, &request, peer);
+    let reply = match (asked, caller.credentials()) {
         (Ok(asked), Ok(credentials)) => guard.token(asked, &credentials, SystemTime::now()).await,
         (Err(rejection), _) | (_, Err(rejection)) => Err(rejection),
     };

@@ -6,9 +6,8 @@
 
 use std::net::IpAddr;
 
-use http::header;
+use http::{HeaderMap, Uri, header};
 use shoal_auth::Guard;
-use shoal_http::Request;
 
 /// The longest host with port that is sent back: a DNS name has 253 bytes.
 const HOST_LEN_MAX: usize = 262;
@@ -16,9 +15,9 @@ const HOST_LEN_MAX: usize = 262;
 const HOPS_MAX: usize = 16;
 
 /// Scheme and host by which the client reached us; only the path is left of it when the client named no host.
-pub(super) fn base(request: &Request, secure: bool, trusted: bool) -> String {
+pub(super) fn base(headers: &HeaderMap, uri: &Uri, secure: bool, trusted: bool) -> String {
     let forwarded = |name: &str| {
-        let value = request.headers().get(name).filter(|_| trusted)?.to_str().ok()?;
+        let value = headers.get(name).filter(|_| trusted)?.to_str().ok()?;
         // The first proxy in a row is the one that the client spoke to.
         value.split(',').next().map(str::trim)
     };
@@ -27,17 +26,17 @@ pub(super) fn base(request: &Request, secure: bool, trusted: bool) -> String {
         None => secure,
     };
     let host = forwarded("x-forwarded-host")
-        .or_else(|| request.headers().get(header::HOST)?.to_str().ok())
-        .or_else(|| request.uri().authority().map(http::uri::Authority::as_str))
+        .or_else(|| headers.get(header::HOST)?.to_str().ok())
+        .or_else(|| uri.authority().map(http::uri::Authority::as_str))
         .filter(|host| is_host(host));
     let scheme = if secure { "https" } else { "http" };
     host.map_or_else(String::new, |host| format!("{scheme}://{host}"))
 }
 
 /// Where a request came from: the nearest address in the row of proxies that is not one of ours.
-pub(super) fn client_address(guard: &Guard, request: &Request, peer: IpAddr) -> IpAddr {
+pub(super) fn client_address(guard: &Guard, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
     let mut address = peer;
-    let listed = request.headers().get_all("x-forwarded-for").iter().rev();
+    let listed = headers.get_all("x-forwarded-for").iter().rev();
     let hops = listed.filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(','));
     for hop in hops.take(HOPS_MAX) {
         if !guard.trusts(address) {
@@ -59,21 +58,24 @@ fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use shoal_auth::Settings;
-    use shoal_http::Body;
 
     use super::*;
 
-    fn request(headers: &[(&str, &str)]) -> Request {
-        let mut request = http::Request::builder().uri("/v2/");
-        for (name, value) in headers {
+    fn headers(given: &[(&str, &str)]) -> HeaderMap {
+        let mut request = http::Request::builder();
+        for (name, value) in given {
             request = request.header(*name, *value);
         }
-        request.body(Body::empty()).unwrap()
+        request.body(()).unwrap().headers().clone()
+    }
+
+    fn base(headers: &HeaderMap, secure: bool, trusted: bool) -> String {
+        super::base(headers, &Uri::from_static("/v2/"), secure, trusted)
     }
 
     #[test]
     fn forwarded_headers_count_from_named_proxies_only() {
-        let forged = request(&[
+        let forged = headers(&[
             ("host", "registry.example:5000"),
             ("x-forwarded-host", "evil.example"),
             ("x-forwarded-proto", "https"),
@@ -86,10 +88,10 @@ mod tests {
     #[test]
     fn what_is_no_host_is_not_sent_back() {
         for host in ["a\"b", "a b", "a/b", "", "a,b", "user@host", "<script>", &"a".repeat(300)] {
-            assert_eq!(base(&request(&[("host", host)]), false, false), "", "{host}");
+            assert_eq!(base(&headers(&[("host", host)]), false, false), "", "{host}");
         }
-        assert_eq!(base(&request(&[]), false, false), "");
-        assert_eq!(base(&request(&[("host", "[::1]:5000")]), false, false), "http://[::1]:5000");
+        assert_eq!(base(&headers(&[]), false, false), "");
+        assert_eq!(base(&headers(&[("host", "[::1]:5000")]), false, false), "http://[::1]:5000");
     }
 
     #[test]
@@ -104,12 +106,12 @@ mod tests {
             ("nonsense", "10.0.0.1"),
             ("10.0.0.2", "10.0.0.2"),
         ] {
-            let request = request(&[("x-forwarded-for", list)]);
-            assert_eq!(client_address(&guard, &request, proxy), client.parse::<IpAddr>().unwrap(), "{list}");
+            let listed = headers(&[("x-forwarded-for", list)]);
+            assert_eq!(client_address(&guard, &listed, proxy), client.parse::<IpAddr>().unwrap(), "{list}");
         }
         let stranger: IpAddr = "192.0.2.7".parse().unwrap();
         assert_eq!(
-            client_address(&guard, &request(&[("x-forwarded-for", "203.0.113.9")]), stranger),
+            client_address(&guard, &headers(&[("x-forwarded-for", "203.0.113.9")]), stranger),
             stranger
         );
     }
