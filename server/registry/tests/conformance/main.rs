@@ -9,8 +9,10 @@
 mod blobs;
 mod concurrency;
 mod conditions;
+mod documented;
 mod documents;
 mod errors;
+mod http2;
 mod lists;
 mod manifests;
 mod mounts;
