@@ -33,12 +33,21 @@ pub(crate) struct Arguments {
     /// Which version of the specification, and with which data
     #[arg(long = "configuration", value_enum, default_value = "all")]
     configurations: Vec<Choice>,
-    /// With a server that wants a name and a password
-    #[arg(long)]
-    auth: bool,
+    /// With a server that wants a name and a password: by tokens, or by the password with every request. Tokens are for one
+    /// repository, so the suite's mounts are answered as the specification allows, which it counts as skipped
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "token")]
+    auth: Option<Auth>,
     /// Where the suite writes its reports; unset: nowhere that stays
     #[arg(long)]
     reports: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Auth {
+    /// From the token endpoint
+    Token,
+    /// The password with every request
+    Basic,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -84,28 +93,32 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let report = reports.join(format!("report-{}", choice.name()));
         std::fs::create_dir_all(&report)?;
         let server = start(&bin_dir, &directory, choice, arguments.auth)?;
-        all.push((choice, drive(&suite, &server, choice, &report.canonicalize()?, arguments.auth)?));
+        all.push((
+            choice,
+            drive(&suite, &server, choice, &report.canonicalize()?, arguments.auth.is_some())?,
+        ));
     }
     conclude(&all)
 }
 
 /// A fresh server.
-fn start(bin_dir: &Path, directory: &Path, choice: Choice, auth: bool) -> Result<Node> {
+fn start(bin_dir: &Path, directory: &Path, choice: Choice, auth: Option<Auth>) -> Result<Node> {
     let mut place = Place::loopback(directory.to_owned());
     if choice == Choice::DevSparse {
         place = place.with("registry.sparse", "true");
     }
-    if auth {
+    if let Some(auth) = auth {
         std::fs::create_dir_all(directory)?;
         let users = directory.join("htpasswd");
         std::fs::write(&users, format!("{}:{USER_HASH}\n", USER.0))?;
         place = place.with("auth.htpasswd", &users.display().to_string());
+        place = place.with("auth.token.enabled", &(auth == Auth::Token).to_string());
     }
     Node::server(bin_dir, place)
 }
 
 /// One run of the suite.
-fn drive(suite: &Path, server: &Node, choice: Choice, report: &Path, auth: bool) -> Result<Results> {
+fn drive(suite: &Path, server: &Node, choice: Choice, report: &Path, has_auth: bool) -> Result<Results> {
     let mut command = Command::new(suite);
     // A configuration file in the working directory would be read, so it runs where there is none.
     command.current_dir(report).env("OCI_RESULTS_DIR", report);
@@ -113,7 +126,7 @@ fn drive(suite: &Path, server: &Node, choice: Choice, report: &Path, auth: bool)
     command.env("OCI_REPO1", "conformance/repo1").env("OCI_REPO2", "conformance/repo2");
     command.env("OCI_VERSION", if choice == Choice::Stable { "stable" } else { "dev" });
     command.env("OCI_DATA_SPARSE", (choice == Choice::DevSparse).to_string());
-    if auth {
+    if has_auth {
         command.env("OCI_USERNAME", USER.0).env("OCI_PASSWORD", USER.1);
     }
     let output = command.output().with_context(|| format!("cannot run {}", suite.display()))?;

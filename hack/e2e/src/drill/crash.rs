@@ -7,7 +7,7 @@
 mod worker;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -235,12 +235,4 @@ async fn collect_until_it_fails(admin: SocketAddr) -> (u64, u64) {
         tokio::time::sleep(COLLECT_EVERY).await;
     }
     (runs, blobs)
-}
-
-/// The directory of a drill that is kept when something was wrong, so that it can be looked at.
-pub fn keep_directory(directory: tempfile::TempDir) -> PathBuf {
-    let path: &Path = directory.path();
-    let path = path.to_owned();
-    let _ = directory.keep();
-    path
 }

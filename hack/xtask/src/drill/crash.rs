@@ -45,8 +45,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let summary = runtime.block_on(async { Interrupts::catch()?.guard(work).await })?;
     report(plan.seed, &summary).print(arguments.output);
     if !summary.faults.is_empty() {
-        let kept = crash::keep_directory(directory);
-        complain(format_args!("the server's directory is kept in {}", kept.display()));
+        // So that somebody can look at it.
+        complain(format_args!("the server's directory is kept in {}", directory.keep().display()));
     }
     ensure!(summary.faults.is_empty(), "{} faults with seed {}", summary.faults.len(), plan.seed);
     Ok(())
