@@ -1,5 +1,8 @@
 //! The fuzzers' corpora, replayed without a fuzzer: every input that reached a new branch or once failed.
 
+#![allow(clippy::unwrap_used, reason = "clippy knows only the functions marked as tests, not their helpers")]
+#![allow(unreachable_pub, reason = "the targets are public for the fuzzer's own crate")]
+
 #[path = "../../../fuzz/src/swarm.rs"]
 mod swarm;
 

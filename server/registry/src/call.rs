@@ -200,11 +200,6 @@ impl Call {
         }
     }
 
-    /// Whether nothing follows, as far as that is known without waiting.
-    pub(crate) const fn has_no_body(&self) -> bool {
-        self.ended && self.arrived.is_none()
-    }
-
     /// Gives the body up because it took `time_max` and more; nothing of it is read any more.
     pub(crate) fn give_up(&mut self, time_max: Duration) -> BodyFailure {
         self.ended = true;
