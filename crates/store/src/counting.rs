@@ -243,3 +243,75 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use shoal_swarm_types::PieceIndex;
+
+    use super::*;
+    use crate::{Options, Store};
+
+    const SIZE: usize = 200_000;
+
+    /// A store that has one blob with files, and does not know of it yet.
+    fn counting() -> (tempfile::TempDir, Store, Vec<u8>, Digest) {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), Options::durable()).unwrap();
+        let bytes: Vec<u8> = (0..SIZE).map(|at| (at * 31 % 251) as u8).collect();
+        let digest = Digest::sha256(&bytes);
+        store.put(&digest, &bytes).unwrap();
+        store.finish_counting();
+        let shared = store.shared();
+        shared.index.take(&digest).unwrap();
+        shared.space.give_back(Class::Blob, SIZE as u64);
+        shared.counting.progress.running.store(true, Ordering::Release);
+        (dir, store, bytes, digest)
+    }
+
+    fn data(store: &Store, digest: &Digest) -> std::path::PathBuf {
+        store.shared().paths.blob(digest, Part::Data)
+    }
+
+    #[test]
+    fn a_blob_is_found_before_it_is_counted_and_counted_once() {
+        let (_dir, store, bytes, digest) = counting();
+        assert!(store.usage().counting && store.usage().blobs == 0);
+        assert_eq!(store.stat(&Digest::sha256(b"other")), None);
+        assert_eq!(store.blob(&digest).unwrap().read_piece(PieceIndex(0)).unwrap(), bytes[..65536]);
+        assert_eq!(store.stat(&digest), Some(SIZE as u64));
+        drop(hold(&store.shared().counting.thread).take());
+        hold(&store.shared().counting.progress.state).ended = false;
+        store.shared().counting.start(store.shared()).unwrap();
+        store.finish_counting();
+        let usage = store.usage();
+        assert_eq!((usage.blobs, usage.bytes, usage.counting), (1, SIZE as u64, false));
+    }
+
+    #[test]
+    fn a_blob_that_was_not_counted_is_removed_and_not_stored_twice() {
+        let (_dir, store, bytes, digest) = counting();
+        store.put(&digest, &bytes).unwrap();
+        assert_eq!((store.usage().blobs, store.usage().bytes), (1, SIZE as u64));
+        let (_dir, store, _, digest) = counting();
+        assert!(store.remove(&digest).unwrap() && !store.remove(&digest).unwrap());
+        assert!(!data(&store, &digest).exists() && store.usage().bytes == 0);
+    }
+
+    #[test]
+    fn odd_blobs_are_left_to_who_asks_for_them() {
+        let (dir, store, bytes, digest) = counting();
+        let path = data(&store, &digest);
+        drop(store);
+        fs::File::options().write(true).open(&path).unwrap().set_len(70_000).unwrap();
+        let (store, _) = Store::open(dir.path(), Options::durable()).unwrap();
+        store.finish_counting();
+        assert!(path.exists() && store.usage().blobs == 0 && !store.usage().counting);
+        assert_eq!(store.stat(&digest), None);
+        assert_eq!((store.partials(), path.exists()), (vec![digest], false), "its good pieces are kept");
+        let partial = store.resume(&digest).unwrap();
+        assert_eq!(partial.read_piece(PieceIndex(0)).unwrap(), bytes[..65536]);
+        assert_eq!(store.usage().partial_bytes, SIZE as u64);
+    }
+}

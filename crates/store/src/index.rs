@@ -258,10 +258,12 @@ fn first_byte(digest: &Digest) -> u8 {
     digest.as_bytes().first().copied().unwrap_or_default()
 }
 
+#[expect(clippy::mutable_key_type, reason = "the key of an entry is its digest, which never changes")]
 fn digests_of(shard: &Shard) -> Vec<Digest> {
     shard.iter().map(|Keyed(entry)| entry.digest).collect()
 }
 
+#[expect(clippy::mutable_key_type, reason = "the key of an entry is its digest, which never changes")]
 fn unused_of(shard: &Shard) -> Vec<Unused> {
     let free = shard.iter().filter(|Keyed(entry)| entry.pins.load(Ordering::Relaxed) == 0);
     free.map(|Keyed(entry)| Unused {

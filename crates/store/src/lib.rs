@@ -6,13 +6,17 @@
 //! repositories and tags are others' business).
 //!
 //! The rules that the rooms keep:
-//! - a complete blob is a data file plus a metainfo file whose size agrees; each change on the disk has one rename or unlink as the
-//!   moment from which it holds (`commit`, `demote`, `evict`), and `open` brings every other state into order;
-//! - what is complete, used and pinned is known in memory (`index`); the disk is read at start only;
+//! - a complete blob is a data file plus a metainfo file whose size agrees, or, when it is small and the store durable, a record in
+//!   the pack (`pack`); each change of files has one rename or unlink as the moment from which it holds (`commit`, `demote`,
+//!   `evict`), and `open` brings every other state into order;
+//! - what is complete, used and pinned is known in memory (`index`, `pack`); a durable store fills the index after it was opened and
+//!   until then looks for each blob under its name (`counting`);
+//! - a file is trusted as long as it is the one that was verified (`verified`); a damaged blob of a durable store leaves it at once
+//!   and is kept aside (`quarantine`);
 //! - bytes are counted before they are taken (`space`), and a cache makes room by evicting (`evict`);
 //! - locks have an order (`locks`), and none of them is held while bytes of a blob move.
 //!
-//! The price: two files per blob and, at start, one short read for each.
+//! The price: two files per large blob; and, in a cache, one short read for each at start.
 
 mod append;
 mod blob;

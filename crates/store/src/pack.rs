@@ -172,8 +172,9 @@ impl Drop for Pack {
     fn drop(&mut self) {
         self.inner.queue.close();
         self.inner.alarm.stop();
+        // Here as well: the last handle may have been dropped by who was told by the pack's own thread, which cannot be waited for.
+        self.inner.write_for_others();
         for handle in hold(&self.threads).drain(..) {
-            // The last handle of the store may be one that the thread's own caller held.
             if handle.thread().id() != thread::current().id() && handle.join().is_err() {
                 tracing::error!("a thread of the pack has panicked");
             }

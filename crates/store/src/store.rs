@@ -165,6 +165,9 @@ impl Drop for Shared {
     /// Closing the file may not be enough: a child process that is just being started has a copy of every open file until it runs
     /// its program.
     fn drop(&mut self) {
+        // Their threads work in the directory, so they end before it is free for others.
+        drop(self.pack.take());
+        drop(std::mem::take(&mut self.counting));
         if let Err(error) = self.lock.unlock() {
             tracing::debug!(%error, "the store's lock ends with its file");
         }

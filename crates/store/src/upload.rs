@@ -153,12 +153,13 @@ impl Upload {
             return Err(Error::DigestMismatch { expected: Box::new(*expected), got: Box::new(got) });
         }
         let metainfo = self.hashes()?.metainfo(expected);
+        // Also when it is there: then its stored copy is looked at, and replaced when it is damaged.
+        if self.shared.packs(self.size) {
+            return self.commit_small(&metainfo);
+        }
         if self.shared.size(expected).is_some() {
             self.end();
             return Ok(metainfo);
-        }
-        if self.shared.packs(self.size) {
-            return self.commit_small(&metainfo);
         }
         let file = self.cached()?;
         let syncing = self.shared.start_sync(&file);

@@ -19,6 +19,7 @@ use super::segment::Segment;
 use super::summary::Summary;
 use super::table::Place;
 use crate::error::{Error, Result};
+use crate::locks::hold;
 use crate::space::Class;
 use crate::steps::{Step, passed};
 
@@ -279,21 +280,15 @@ impl Inner {
         let mut results: Vec<_> = (0..count).map(|_| Err(Error::PackBusy)).collect();
         let mut missing = count;
         while missing > 0 {
-            let finished = self.commit_group(&mut crate::locks::hold(&self.writer));
+            let finished = self.commit_group(&mut hold(&self.writer));
             // Nothing waits: what is missing is with somebody else, who will tell.
-            let mut wait = finished.is_empty();
+            let awaited = if finished.is_empty() { receiver.recv().ok() } else { None };
+            if finished.is_empty() && awaited.is_none() {
+                // Only a thread that died while it wrote does not tell.
+                return results;
+            }
             tell(finished);
-            while missing > 0 {
-                let next = if wait {
-                    // Only a thread that died while it wrote does not tell.
-                    let Ok(next) = receiver.recv() else { return results };
-                    next
-                } else {
-                    let Ok(next) = receiver.try_recv() else { break };
-                    next
-                };
-                let (number, result) = next;
-                wait = false;
+            for (number, result) in awaited.into_iter().chain(receiver.try_iter()) {
                 results[number] = result;
                 missing -= 1;
             }
@@ -304,7 +299,7 @@ impl Inner {
     /// Writes for those who do not wait, until the pack is closed.
     pub(crate) fn write_for_others(&self) {
         while self.queue.wait() {
-            let finished = self.commit_group(&mut crate::locks::hold(&self.writer));
+            let finished = self.commit_group(&mut hold(&self.writer));
             tell(finished);
         }
     }
