@@ -346,7 +346,7 @@ fn everything() -> shoal_auth::Rule {
 }
 
 fn problem(key: &str, what: impl Into<String>, remedy: &str) -> ConfigError {
-    ConfigError::semantic(&format!("auth.{key}"), what.into(), remedy)
+    ConfigError::semantic(format!("auth.{key}"), what.into(), remedy)
 }
 
 fn is_url(text: &str) -> bool {
