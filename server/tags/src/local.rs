@@ -174,7 +174,7 @@ mod tests {
         let stored = PutOutcome::Stored { moved: vec![("v1".parse().unwrap(), None)], created: true };
         assert_eq!(tags.put_manifest(manifest.clone()).await, Ok(stored));
         let found = tags.manifest(&repository, &"v1".parse().unwrap()).await.unwrap().unwrap();
-        assert_eq!((found.digest, found.bytes), (manifest.digest, manifest.bytes));
+        assert_eq!((found.digest, &found.bytes), (manifest.digest, &manifest.bytes));
         // At hand from now on.
         let (by_tag, tag): (Reference, Tag) = ("v1".parse().unwrap(), "v1".parse().unwrap());
         assert_eq!(tags.manifest_cached(&repository, &by_tag).unwrap().bytes, "{}");
