@@ -1,6 +1,7 @@
 //! The operator's port 15005: `GET /status` in JSON and the words of upkeep, beside the probes and metrics that every listener has.
 
 pub(crate) mod events;
+pub(crate) mod inside;
 pub(crate) mod upkeep;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use shoal_telemetry::Health;
 use shoal_tracker::Tracker;
 
 use self::events::EventsAdmin;
+use self::inside::Inside;
 use self::upkeep::UpkeepAdmin;
 use crate::addresses::Addresses;
 
@@ -31,6 +33,7 @@ pub(crate) struct AdminHandler {
     pub(crate) tracker: Arc<Tracker>,
     pub(crate) upkeep: UpkeepAdmin,
     pub(crate) events: EventsAdmin,
+    pub(crate) inside: Inside,
 }
 
 /// The state of the server at one moment.
@@ -101,7 +104,11 @@ impl AdminHandler {
 
 #[async_trait]
 impl Handler for AdminHandler {
-    async fn handle(&self, request: Request, _peer: SocketAddr) -> Response {
+    async fn handle(&self, request: Request, peer: SocketAddr) -> Response {
+        let request = match self.inside.answer(request, peer).await {
+            Ok(answer) => return answer,
+            Err(request) => request,
+        };
         if let Some(answer) = self.upkeep.answer(&request).await {
             return answer;
         }
@@ -117,7 +124,7 @@ impl Handler for AdminHandler {
             }
             _ => json::error(
                 StatusCode::NOT_FOUND,
-                "known here: /status /events /collect /scrub /quarantine /livez /readyz /health /metrics",
+                "known here: /status /events /swarms /agents /v2/_catalog /collect /scrub /quarantine /livez /readyz /health /metrics",
             ),
         }
     }

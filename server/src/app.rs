@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use shoal_api::{Leases, MembersOnly};
 use shoal_api::preheat::Preheat;
 use shoal_api::tags::Tags;
+use shoal_api::{Leases, MembersOnly};
 use shoal_auth::Guard;
 use shoal_config::Secret;
 use shoal_events::PreheatHandler;
@@ -33,6 +33,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::addresses::{Addresses, Listeners};
 use crate::admin::AdminHandler;
 use crate::admin::events::EventsAdmin;
+use crate::admin::inside::Inside;
 use crate::admin::upkeep::UpkeepAdmin;
 use crate::config::Config;
 use crate::owner_source::OwnerSource;
@@ -99,6 +100,7 @@ impl App {
                 store: rooms.store.clone(),
             },
             events: rooms.events_admin(),
+            inside: rooms.inside(),
         };
         let (faces, admin_shutdown) = (Shutdown::new(), Shutdown::new());
         let mut face_tasks = rooms.housekeeping(&metrics, &health, &faces);
@@ -223,6 +225,21 @@ impl Rooms {
             self.witnesses.metrics.clone(),
         );
         Arc::new(face.with_gate(Arc::new(RegistryGate(self.registry.clone()))))
+    }
+
+    /// What the operator's port tells of the rooms behind the others.
+    fn inside(&self) -> Inside {
+        Inside {
+            tracker: TrackerHandler::new(Arc::clone(&self.tracker)),
+            origin: OriginHandler::new(self.origin.clone()),
+            registry: Registry::new(
+                self.store.clone(),
+                Arc::clone(&self.tags),
+                Leases::new(),
+                RegistryMetrics::default(),
+                RegistryOptions::default(),
+            ),
+        }
     }
 
     fn events_admin(&self) -> EventsAdmin {

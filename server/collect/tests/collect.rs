@@ -271,7 +271,8 @@ async fn push_and_delete(world: &World, pusher: u32) {
         assert!(matches!(outcome, PutOutcome::Stored { .. }), "round {round}: {outcome:?}");
         assert_eq!(world.store.blob(&digest).unwrap().size(), bytes.len() as u64, "round {round}");
         let condition = Condition::default();
-        let gone = world.metadata.delete_manifest(&name, &Digest::sha256(text.as_bytes()), condition, Vec::new());
+        let manifest = Digest::sha256(text.as_bytes());
+        let gone = world.metadata.delete_manifest(&name, &manifest, condition, Vec::new());
         _ = gone.await.unwrap();
         round += 1;
         tokio::time::sleep(Duration::from_millis(u64::from(round % 5) * 40)).await;

@@ -10,9 +10,8 @@ use crate::server::Server;
 
 /// Size and pieces of a blob.
 pub(crate) async fn stat(server: &Server, digest: &Digest) -> Result<Report> {
-    let origin = server.base(server.addresses().await?.origin)?;
-    let metainfo = OriginClient::new(server.http.clone()).metainfo(&origin, digest).await?;
-    let metainfo = metainfo.with_context(|| format!("the origin at {origin} does not have {digest}"))?;
+    let metainfo = OriginClient::new(server.http.clone()).metainfo(server.admin(), digest).await?;
+    let metainfo = metainfo.with_context(|| format!("this server does not have {digest}"))?;
     let layout = metainfo.layout();
     let (count, length) = (layout.piece_count(), layout.piece_length.get());
     let root: String = metainfo.root().0.iter().map(|byte| format!("{byte:02x}")).collect();

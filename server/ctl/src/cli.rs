@@ -10,7 +10,7 @@ use crate::upkeep::{QuarantineCommand, ScrubCommand};
 #[derive(Debug, Parser)]
 #[command(name = "shoalctl", version, max_term_width = 110)]
 pub(crate) struct Cli {
-    /// URL of the server's admin port; the other ports are learnt from there
+    /// URL of the server's admin port
     #[arg(
         long,
         global = true,

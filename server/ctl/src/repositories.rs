@@ -41,7 +41,7 @@ fn report(column: &'static str, json: Value, names: Vec<String>) -> Report {
 
 /// Follows the pages of a list; `None` when there is no such list.
 async fn list(server: &Server, path: &str, field: &str) -> Result<Option<Vec<String>>> {
-    let registry = server.base(server.addresses().await?.registry)?;
+    let registry = server.admin();
     let mut next = Some(path.to_owned());
     let mut names = Vec::new();
     for _ in 0..PAGES_MAX {
@@ -51,7 +51,7 @@ async fn list(server: &Server, path: &str, field: &str) -> Result<Option<Vec<Str
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            status => bail!("the registry at {registry} answered {status}"),
+            status => bail!("the server at {registry} answered {status}"),
         }
         next = next_page(&response);
         let body = response.into_body().collect(PAGE_LEN_MAX).await?;

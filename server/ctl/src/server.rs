@@ -1,11 +1,9 @@
 //! The server as seen from its admin port.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use http::Request;
-use serde::Deserialize;
 use serde_json::Value;
 use shoal_api::Base;
 use shoal_http::{Body, Client};
@@ -22,30 +20,14 @@ pub(crate) struct Server {
     admin: Base,
 }
 
-/// The part of `/status` that says where the other ports are.
-#[derive(Debug, Deserialize)]
-struct Status {
-    addresses: Addresses,
-}
-
-/// Where the server listens.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Addresses {
-    pub(crate) registry: SocketAddr,
-    pub(crate) origin: SocketAddr,
-    pub(crate) tracker: SocketAddr,
-}
-
 impl Server {
     pub(crate) fn new(http: Client, admin: &str) -> Result<Self> {
         Ok(Self { http, admin: Base::parse(admin).context("--server")? })
     }
 
-    /// The server's listeners.
-    pub(crate) async fn addresses(&self) -> Result<Addresses> {
-        let url = self.admin.url("/status");
-        let status: Status = self.http.get_json(&url, TIMEOUT).await.with_context(|| self.not_answered())?;
-        Ok(status.addresses)
+    /// The admin port.
+    pub(crate) const fn admin(&self) -> &Base {
+        &self.admin
     }
 
     /// What the admin port says at `path`.
@@ -70,15 +52,5 @@ impl Server {
             "cannot ask the server at {}; --server is the URL of its admin port (usually 15005)",
             self.admin
         )
-    }
-
-    /// The base URL of a listener: one that listens everywhere is reached where the admin port was.
-    pub(crate) fn base(&self, addr: SocketAddr) -> Result<Base> {
-        let authority = if addr.ip().is_unspecified() {
-            format!("{}:{}", self.admin.host(), addr.port())
-        } else {
-            addr.to_string()
-        };
-        Ok(Base::parse(&format!("http://{authority}"))?)
     }
 }

@@ -8,8 +8,7 @@ use crate::server::{Server, TIMEOUT};
 
 /// The `count` largest swarms.
 pub(crate) async fn report(server: &Server, count: usize) -> Result<Report> {
-    let tracker = server.base(server.addresses().await?.tracker)?;
-    let json: Value = server.http.get_json(&tracker.url(&format!("/swarms?n={count}")), TIMEOUT).await?;
+    let json: Value = server.get(&format!("/swarms?n={count}"), TIMEOUT).await?;
     let text = |line: &Value, key: &str| match &line[key] {
         Value::String(text) => text.clone(),
         other => other.to_string(),

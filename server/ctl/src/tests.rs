@@ -94,7 +94,7 @@ async fn what_is_not_there_is_a_sentence_and_a_failure() {
         assert!(error.to_string().contains(sentence), "{error}");
     }
     let registry = format!("http://{}", fixture.app.addresses().registry);
-    let wrong_port = ask(&registry, &["repositories"]).await.unwrap_err();
+    let wrong_port = ask(&registry, &["swarms"]).await.unwrap_err();
     assert!(wrong_port.to_string().contains("admin port"), "{wrong_port}");
     let report = ask(&registry, &["status"]).await.unwrap();
     assert!(!report.complete, "the registry's port says that it is ready, and nothing else");
