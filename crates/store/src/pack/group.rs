@@ -226,7 +226,7 @@ impl Inner {
             let spot = Spot { segment: segment.id, offset: *offset };
             match (change, &header.content) {
                 (Change::Arrives | Change::Moves, Some(content)) => {
-                    self.arrive(segment, spot, content, *change)
+                    self.arrive(segment, spot, content, *change);
                 }
                 (Change::Leaves { digest, from }, _) => self.leave(digest, *from),
                 _ => {}

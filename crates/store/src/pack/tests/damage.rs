@@ -23,7 +23,7 @@ fn a_damaged_blob_leaves_the_store_when_it_is_met_and_a_push_repairs_it() {
             assert_eq!(
                 store.blob(&digest).unwrap().read_piece(PieceIndex(0)).unwrap_err().kind(),
                 ErrorKind::Corrupt
-            )
+            );
         },
         &|store| {
             // Where the file system cannot tell what is in the page cache, the piece is read.
