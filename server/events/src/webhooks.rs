@@ -95,17 +95,17 @@ impl Webhooks {
         let names = options.endpoints.iter().map(|endpoint| endpoint.name.clone());
         let positions = Arc::new(Positions::open(options.positions, names.collect(), &*outbox).await?);
         let bell = Bell::default();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut couriers) = (JoinSet::new(), JoinSet::new());
         let mut progress = Vec::new();
         let filters = options.endpoints.iter().map(|endpoint| endpoint.filter.clone()).collect();
         for endpoint in options.endpoints {
             let courier =
                 Courier::new(endpoint, Arc::clone(&outbox), Arc::clone(&positions), bell.clone(), &metrics)?;
             progress.push(courier.progress());
-            tasks.spawn(courier.run(shutdown.clone()));
+            couriers.spawn(courier.run(shutdown.clone()));
         }
         let sweeper = Sweeper::new(Arc::clone(&outbox), positions, metrics.clone());
-        tasks.spawn(sweeper.run(shutdown.clone()));
+        tasks.spawn(sweeper.run(shutdown.clone(), couriers));
         let (pulls, writer) = pulls::channel(Arc::clone(&outbox), bell.clone(), metrics.clone());
         tasks.spawn(writer.run(shutdown.clone()));
         let source = Source::new(options.source);

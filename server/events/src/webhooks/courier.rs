@@ -3,6 +3,7 @@
 //! An endpoint accepts with any 2xx. Everything else, redirects included, is a failure and the same events are sent again, for ever:
 //! the queue's bound is what ends a hopeless case, and the metrics are what shows it.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -130,21 +131,22 @@ impl Courier {
         Arc::clone(&self.progress)
     }
 
-    /// Delivers until `shutdown`. A post that is under way then is given up; the next start repeats it.
+    /// Delivers until `shutdown`. A post that is under way then is finished, which takes no longer than its timeout; what is not
+    /// accepted by then is delivered after the next start.
     pub(super) async fn run(self, shutdown: Shutdown) {
-        tokio::select! {
-            () = shutdown.wait() => {}
-            () = self.deliver_all() => {}
-        }
-    }
-
-    async fn deliver_all(&self) {
         let mut bell = self.bell.listen();
-        loop {
+        while !shutdown.is_triggered() {
             let position = self.positions.of(&self.options.name);
             match self.outbox.outbox_after(position, PAGE).await {
-                Ok(page) if page.is_empty() => bell.wait().await,
-                Ok(page) => self.deliver(page).await,
+                Ok(page) if page.is_empty() => tokio::select! {
+                    () = bell.wait() => {}
+                    () = shutdown.wait() => return,
+                },
+                Ok(page) => {
+                    if self.deliver(page, &shutdown).await.is_break() {
+                        return;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(endpoint = self.options.name, %error, "the queue of events cannot be read");
                     tokio::time::sleep(QUEUE_WAIT).await;
@@ -153,8 +155,8 @@ impl Courier {
         }
     }
 
-    /// Delivers a page of the queue in its order, and passes over what the endpoint does not want.
-    async fn deliver(&self, page: Vec<Message>) {
+    /// Delivers a page of the queue in its order, and passes over what the endpoint does not want. Breaks off with `shutdown`.
+    async fn deliver(&self, page: Vec<Message>, shutdown: &Shutdown) -> ControlFlow<()> {
         let mut batch = Vec::new();
         let mut last = None;
         for message in page {
@@ -163,17 +165,21 @@ impl Courier {
                 batch.push(message.payload);
             }
             if batch.len() >= self.options.batch {
-                self.post(&batch).await;
+                self.post(&batch, shutdown).await?;
                 batch.clear();
                 self.positions.advance(&self.options.name, message.id);
+                if shutdown.is_triggered() {
+                    return ControlFlow::Break(());
+                }
             }
         }
         if !batch.is_empty() {
-            self.post(&batch).await;
+            self.post(&batch, shutdown).await?;
         }
         if let Some(last) = last {
             self.positions.advance(&self.options.name, last);
         }
+        ControlFlow::Continue(())
     }
 
     /// Whether the endpoint is to be told. A message that is no event of ours is passed over: nobody could read it.
@@ -189,9 +195,9 @@ impl Courier {
         }
     }
 
-    /// Posts events until they are accepted.
-    async fn post(&self, payloads: &[Bytes]) {
-        let Some(body) = event::envelope(payloads) else { return };
+    /// Posts events until they are accepted, or breaks off with `shutdown` after an attempt.
+    async fn post(&self, payloads: &[Bytes], shutdown: &Shutdown) -> ControlFlow<()> {
+        let Some(body) = event::envelope(payloads) else { return ControlFlow::Continue(()) };
         let mut failures = 0_u32;
         loop {
             match self.attempt(body.clone()).await {
@@ -199,7 +205,10 @@ impl Courier {
                 Err(failure) => {
                     failures = failures.saturating_add(1);
                     self.failures.inc();
-                    self.pause(failures, failure).await;
+                    tokio::select! {
+                        () = self.pause(failures, failure) => {}
+                        () = shutdown.wait() => return ControlFlow::Break(()),
+                    }
                 }
             }
         }
@@ -208,6 +217,7 @@ impl Courier {
             *self.progress.trouble() = Trouble::default();
             tracing::info!(endpoint = self.options.name, failures, "events are accepted again");
         }
+        ControlFlow::Continue(())
     }
 
     async fn pause(&self, failures: u32, failure: Failure) {

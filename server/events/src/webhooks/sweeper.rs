@@ -6,6 +6,7 @@ use std::time::Duration;
 use shoal_http::Shutdown;
 use shoal_metadata::{Outbox, UnixMillis, clock};
 use shoal_telemetry::EventsMetrics;
+use tokio::task::JoinSet;
 
 use super::positions::Positions;
 
@@ -29,7 +30,8 @@ impl Sweeper {
         Self { outbox, positions, metrics, dropped: 0 }
     }
 
-    pub(super) async fn run(mut self, shutdown: Shutdown) {
+    /// Runs until `shutdown`, and to the end of `couriers`, whose last positions are kept.
+    pub(super) async fn run(mut self, shutdown: Shutdown, mut couriers: JoinSet<()>) {
         let mut period = tokio::time::interval(GAUGE_PERIOD);
         // A new endpoint's position is kept from the start, so that a crash does not make it new again.
         self.sweep().await;
@@ -41,6 +43,11 @@ impl Sweeper {
                     tokio::time::sleep(LINGER).await;
                     self.sweep().await;
                 }
+            }
+        }
+        while let Some(ended) = couriers.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a courier ended early");
             }
         }
         self.sweep().await;

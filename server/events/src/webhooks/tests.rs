@@ -186,6 +186,8 @@ async fn what_is_refused_is_repeated_until_it_is_accepted_and_nothing_overtakes_
     world.push("b").await;
     assert_eq!(sink.until(2).await, ["a", "b"]);
     assert_eq!(sink.heads.lock().unwrap().len(), 7);
+    // The sink knows before the courier does.
+    world.until_empty().await;
     let status = world.webhooks.status().endpoints.remove(0);
     assert_eq!((status.delivered, status.failures, status.error), (2, 0, None));
     world.stop().await;
