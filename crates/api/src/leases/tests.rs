@@ -130,53 +130,56 @@ fn in_every_interleaving_leases_and_claims_exclude_each_other() {
     }
 }
 
+const DIGESTS: usize = 3;
+
+/// What is in use, as the users themselves see it.
+#[derive(Default)]
+struct World {
+    users: [AtomicUsize; DIGESTS],
+    collecting: [AtomicBool; DIGESTS],
+}
+
+async fn push(leases: Leases, world: &World, first: usize, rounds: usize) {
+    for round in first..first + rounds {
+        let index = round % DIGESTS;
+        let lease = leases.hold(&digest(index)).await;
+        world.users[index].fetch_add(1, Ordering::SeqCst);
+        assert!(!world.collecting[index].load(Ordering::SeqCst));
+        tokio::task::yield_now().await;
+        world.users[index].fetch_sub(1, Ordering::SeqCst);
+        drop(lease);
+    }
+}
+
+/// Gives how many claims were granted.
+async fn collect(leases: Leases, world: &World, rounds: usize) -> usize {
+    let mut claims = 0;
+    for round in 0..rounds {
+        let index = round % DIGESTS;
+        let Some(claim) = leases.claim(&digest(index)) else { continue };
+        claims += 1;
+        world.collecting[index].store(true, Ordering::SeqCst);
+        assert_eq!(world.users[index].load(Ordering::SeqCst), 0);
+        tokio::task::yield_now().await;
+        world.collecting[index].store(false, Ordering::SeqCst);
+        drop(claim);
+    }
+    claims
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_load_nothing_is_removed_while_it_is_used_and_nobody_waits_for_ever() {
-    const DIGESTS: usize = 3;
     const ROUNDS: usize = 500;
     let leases = Leases::new();
-    let users: &'static [AtomicUsize; DIGESTS] =
-        Box::leak(Box::new(std::array::from_fn(|_| AtomicUsize::new(0))));
-    let collecting: &'static [AtomicBool; DIGESTS] =
-        Box::leak(Box::new(std::array::from_fn(|_| AtomicBool::new(false))));
-    let pushes = (0..8).map(|task: usize| {
-        let leases = leases.clone();
-        tokio::spawn(async move {
-            for round in 0..ROUNDS {
-                let index = (task + round) % DIGESTS;
-                let lease = leases.hold(&digest(index)).await;
-                users[index].fetch_add(1, Ordering::SeqCst);
-                assert!(!collecting[index].load(Ordering::SeqCst));
-                if round % 7 == 0 {
-                    tokio::task::yield_now().await;
-                }
-                users[index].fetch_sub(1, Ordering::SeqCst);
-                drop(lease);
-            }
-        })
-    });
-    let collector = {
-        let leases = leases.clone();
-        tokio::spawn(async move {
-            let mut claims = 0;
-            for round in 0..10 * ROUNDS {
-                let index = round % DIGESTS;
-                if let Some(claim) = leases.claim(&digest(index)) {
-                    claims += 1;
-                    collecting[index].store(true, Ordering::SeqCst);
-                    assert_eq!(users[index].load(Ordering::SeqCst), 0);
-                    tokio::task::yield_now().await;
-                    collecting[index].store(false, Ordering::SeqCst);
-                    drop(claim);
-                }
-            }
-            claims
-        })
-    };
-    for push in pushes.collect::<Vec<_>>() {
+    let world: &'static World = Box::leak(Box::default());
+    let pushes: Vec<_> =
+        (0..8).map(|first| tokio::spawn(push(leases.clone(), world, first, ROUNDS))).collect();
+    let collector = tokio::spawn(collect(leases.clone(), world, 10 * ROUNDS));
+    for push in pushes {
         push.await.unwrap();
     }
-    assert!(collector.await.unwrap() > 0);
+    collector.await.unwrap();
+    assert!(collect(leases.clone(), world, DIGESTS).await == DIGESTS, "free again");
     assert!(leases.held.is_idle());
 }
 
