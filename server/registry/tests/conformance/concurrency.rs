@@ -36,6 +36,12 @@ async fn of_two_patches_at_once_one_is_refused_and_nothing_is_mixed() {
     talk.put(format!("{session}?digest={}", Digest::sha256(&whole)), "").await.expect(201);
 }
 
+/// A PUT on its way; its status.
+fn put(talk: &Arc<Talk>, path: &str, bytes: &bytes::Bytes) -> tokio::task::JoinHandle<u16> {
+    let (talk, path, bytes) = (Arc::clone(talk), path.to_owned(), bytes.clone());
+    tokio::spawn(async move { talk.put(path, bytes).await.status })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_puts_at_once_one_finishes_and_the_blob_is_whole() {
     let talk = Arc::new(Talk::start().await);
@@ -44,11 +50,7 @@ async fn of_two_puts_at_once_one_finishes_and_the_blob_is_whole() {
             let bytes = content(round, size);
             let session = talk.session("a").await;
             let path = format!("{session}?digest={}", Digest::sha256(&bytes));
-            let put = || {
-                let (talk, path, bytes) = (talk.clone(), path.clone(), bytes.clone());
-                tokio::spawn(async move { talk.put(path, bytes).await.status })
-            };
-            let (one, other) = (put(), put());
+            let (one, other) = (put(&talk, &path, &bytes), put(&talk, &path, &bytes));
             let mut statuses = [one.await.unwrap(), other.await.unwrap()];
             statuses.sort_unstable();
             // The loser came too early (somebody writes), or so late that the blob was there.
@@ -94,8 +96,7 @@ async fn a_tag_is_never_missing_while_it_moves() {
     let mover = tokio::spawn({
         let (talk, one, two) = (talk.clone(), one.clone(), two.clone());
         async move {
-            for round in 0..40 {
-                let document = if round % 2 == 0 { &two } else { &one };
+            for document in [&two, &one].into_iter().cycle().take(40) {
                 talk.put_manifest("/v2/a/manifests/latest", kind, document).await.expect(201);
                 // Whoever wrote reads it.
                 assert_eq!(&talk.get("/v2/a/manifests/latest").await.body, document);

@@ -43,7 +43,7 @@ async fn hostile_requests_get_an_answer_or_a_closed_door() {
     count_panics();
     let served = Arc::new(Served::start(options(), limits()).await);
     let known = wire::push_image(served.address).await;
-    let before = places(served.directory());
+    let before = places(served.directory.path());
     let cases = cases::all();
     assert!(cases.len() >= 120, "{}", cases.len());
     let names: BTreeSet<_> = cases.iter().map(|case| case.name.clone()).collect();
@@ -56,7 +56,7 @@ async fn hostile_requests_get_an_answer_or_a_closed_door() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
     assert_eq!(PANICS.load(Ordering::SeqCst), 0, "a thread panicked");
     wire::assert_image(served.address, &known).await;
-    assert_eq!(places(served.directory()), before, "something was made outside its place");
+    assert_eq!(places(served.directory.path()), before, "something was made outside its place");
 }
 
 /// Sends one case; what is wrong with the answer.

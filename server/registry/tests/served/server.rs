@@ -16,7 +16,8 @@ use tempfile::TempDir;
 /// A running registry. It ends with the test's runtime.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
-    directory: TempDir,
+    /// Where the registry keeps everything; removed with this.
+    pub(crate) directory: TempDir,
 }
 
 impl Served {
@@ -33,10 +34,5 @@ impl Served {
         let address = listener.local_addr();
         tokio::spawn(listener.serve(Arc::new(registry), limits, Shutdown::new()));
         Self { address, directory }
-    }
-
-    /// Where the registry keeps everything.
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
     }
 }

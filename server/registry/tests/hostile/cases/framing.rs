@@ -10,6 +10,7 @@ fn raw(name: &str, head: &str, body: &str, accepted: &'static [u16]) -> Case {
     Case::new(format!("framing: {name}"), format!("{head}\r\n\r\n{body}"), accepted).or_closed()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn cases() -> Vec<Case> {
     let patch = "PATCH {session} HTTP/1.1\nHost: x\n";
     // RFC 9112 §6.1: a server may go by the chunks alone, and then closes; the harness sees to it that what is hidden gets no answer.

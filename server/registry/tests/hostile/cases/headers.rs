@@ -7,6 +7,7 @@ fn get(name: &str, headers: &str, accepted: &'static [u16]) -> Case {
     Case::new(format!("header: {name}"), full(&format!("GET /v2/a/blobs/{known}"), headers, b""), accepted)
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = vec![
         get("6000 ranges", &format!("Range: bytes={}\r\n", "0-0,".repeat(6000)), &[200]),

@@ -2,6 +2,7 @@
 
 use super::{Case, MARKER, bare, empty, full};
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for n in [
