@@ -1,3 +1,5 @@
+//! What each kind of rule keeps, and which rule decides.
+
 use super::*;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

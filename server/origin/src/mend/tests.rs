@@ -1,3 +1,5 @@
+//! Mending over real sockets: an agent that has the blob, and an origin whose copy is damaged.
+
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
