@@ -46,7 +46,8 @@ fn placed_url(url: &str, host: IpAddr) -> Option<String> {
 fn unspecified_port(url: &str) -> Option<u16> {
     let uri: Uri = url.parse().ok()?;
     let ip = literal_ip(uri.host()?)?;
-    ip.is_unspecified().then(|| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 }))
+    ip.is_unspecified()
+        .then(|| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 }))
 }
 
 /// The address in a URL's host, when it is one; `http` leaves the brackets around IPv6.

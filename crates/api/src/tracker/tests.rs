@@ -192,14 +192,9 @@ async fn one_tracker_that_answers_is_enough() {
 
 #[test]
 fn urls_are_checked_at_the_start() {
-    for bad in [
-        "",
-        "tracker:15003",
-        "ftp://tracker:15003",
-        "http://tracker:15003/x",
-        "http://u@tracker",
-        "http://",
-    ] {
+    for bad in
+        ["", "tracker:15003", "ftp://tracker:15003", "http://tracker:15003/x", "http://u@tracker", "http://"]
+    {
         let result = TrackerClient::new(&[bad.to_owned()], shoal_http::Client::default(), PeerId([1; 20]), 1);
         assert!(matches!(result, Err(crate::ApiError::Url { .. })), "{bad}");
     }
