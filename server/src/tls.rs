@@ -52,11 +52,6 @@ impl Certificates {
         Some(std::sync::Arc::new(Members(tls)))
     }
 
-    /// Whether the registry's port speaks TLS.
-    pub(crate) const fn is_registry_secure(&self) -> bool {
-        self.registry.is_some()
-    }
-
     /// Whether the ports of members speak TLS.
     pub(crate) const fn is_cluster_secure(&self) -> bool {
         self.cluster.is_some()

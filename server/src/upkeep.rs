@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use shoal_api::audit::Audit;
 use shoal_api::events::Events;
 use shoal_api::leases::Leases;
-use shoal_collect::{Collector, Parts, Repair, Scrubber};
+use shoal_collect::{Collector, Immutable, Parts, Repair, Scrubber};
 use shoal_http::Shutdown;
 use shoal_metadata::Upkeep as Records;
-use shoal_oci::{Digest, Repository, Tag};
+use shoal_oci::Digest;
 use shoal_origin::Origin;
 use shoal_store::Store;
 use shoal_telemetry::CollectMetrics;
@@ -27,7 +27,7 @@ pub(crate) struct Rooms {
     pub(crate) records: Arc<dyn Records>,
     pub(crate) store: Store,
     pub(crate) leases: Leases,
-    pub(crate) immutable: Box<dyn Fn(&Repository, &Tag) -> bool + Send + Sync>,
+    pub(crate) immutable: Immutable,
     pub(crate) events: Arc<dyn Events>,
     pub(crate) audit: Arc<dyn Audit>,
     pub(crate) origin: Origin,

@@ -20,6 +20,12 @@ use crate::{content, expire, links};
 /// How many removals are under way at once. Each waits for a flush of the disk that all of them share.
 pub(crate) const REMOVALS_MAX: usize = 64;
 
+/// Says whether a tag may never go.
+pub type Immutable = Box<dyn Fn(&Repository, &Tag) -> bool + Send + Sync>;
+
+/// Says into which repositories somebody uploads now.
+pub type Uploading = Box<dyn Fn() -> HashSet<Repository> + Send + Sync>;
+
 /// The rooms that the collector works in.
 pub struct Parts {
     /// Links, manifests, tags.
@@ -30,9 +36,9 @@ pub struct Parts {
     pub leases: Leases,
     /// The repositories into which somebody uploads now. Nothing of theirs is unlinked: a layer that came early waits for one that
     /// takes long.
-    pub uploading: Box<dyn Fn() -> HashSet<Repository> + Send + Sync>,
+    pub uploading: Uploading,
     /// The tags that may never go.
-    pub immutable: Box<dyn Fn(&Repository, &Tag) -> bool + Send + Sync>,
+    pub immutable: Immutable,
     /// Who is told of each tag and manifest that retention removes.
     pub events: Arc<dyn Events>,
     /// Where retention leaves a line for each of them.
@@ -167,9 +173,16 @@ impl Shared {
 
     fn tell(&self, report: &CollectReport) {
         tracing::info!(
-            dry_run = report.dry_run, tags = report.tags.count, manifests = report.manifests.count,
-            links = report.links.count, blobs = report.blobs.count, bytes = report.bytes_freed,
-            busy = report.busy, faults = report.faults.count, took_ms = report.took_ms, "collected"
+            dry_run = report.dry_run,
+            tags = report.tags.count,
+            manifests = report.manifests.count,
+            links = report.links.count,
+            blobs = report.blobs.count,
+            bytes = report.bytes_freed,
+            busy = report.busy,
+            faults = report.faults.count,
+            took_ms = report.took_ms,
+            "collected"
         );
         if report.dry_run {
             return;

@@ -21,7 +21,8 @@ pub(crate) async fn free(run: &mut Run<'_>) {
         after = Some(last.digest);
         let (grace, dry, parts) = (run.options.grace, run.report.dry_run, run.parts);
         let old = page.into_iter().filter(|listed| is_old(listed, grace));
-        let mut removals = stream::iter(old).map(|listed| one(parts, listed, dry)).buffer_unordered(REMOVALS_MAX);
+        let mut removals =
+            stream::iter(old).map(|listed| one(parts, listed, dry)).buffer_unordered(REMOVALS_MAX);
         while let Some(removal) = removals.next().await {
             match removal {
                 Some(Removal::Gone(freed)) => {
@@ -44,7 +45,9 @@ fn is_old(listed: &Listed, grace: Duration) -> bool {
 /// `None` when somebody needs it.
 async fn one(parts: &Parts, listed: Listed, dry: bool) -> Option<Removal<Freed>> {
     let Listed { digest, size, .. } = listed;
-    let fault = |error: &dyn std::fmt::Display| Some(Removal::Fault(format!("the content of {digest} stays: {error}")));
+    let fault = |error: &dyn std::fmt::Display| {
+        Some(Removal::Fault(format!("the content of {digest} stays: {error}")))
+    };
     // Most content is needed, so the question comes before the claim, and again inside it, where the answer counts.
     match parts.upkeep.is_linked(&digest).await {
         Ok(true) => return None,

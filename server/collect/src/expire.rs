@@ -62,7 +62,9 @@ async fn expire_tags(run: &mut Run<'_>, repository: &Repository) {
     loop {
         let step = match run.parts.upkeep.walk_tags(repository, at, STEP_LEN_MAX).await {
             Ok(step) => step,
-            Err(error) => return run.fault(format_args!("the tags of {repository} cannot be listed: {error}")),
+            Err(error) => {
+                return run.fault(format_args!("the tags of {repository} cannot be listed: {error}"));
+            }
         };
         let (tags, next) = opened(run, step);
         records.extend(tags);
@@ -71,7 +73,7 @@ async fn expire_tags(run: &mut Run<'_>, repository: &Repository) {
             break;
         }
     }
-    let ages: Vec<TagAge> = records.iter().map(|record| age_of(record, now)).collect();
+    let ages: Vec<TagAge<'_>> = records.iter().map(|record| age_of(record, now)).collect();
     for gone in retention::expired(&run.options.rules, repository, &ages) {
         let record = &records[gone.at];
         if !(run.parts.immutable)(repository, &record.tag) {
@@ -203,6 +205,8 @@ async fn note(run: &mut Run<'_>, repository: &Repository, reference: &str) {
         duration: Duration::ZERO,
     };
     if let Err(error) = run.parts.audit.write(record).await {
-        run.fault(format_args!("{repository} {reference} was removed without a line in the audit log: {error}"));
+        run.fault(format_args!(
+            "{repository} {reference} was removed without a line in the audit log: {error}"
+        ));
     }
 }

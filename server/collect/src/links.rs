@@ -78,6 +78,8 @@ async fn one(
     match upkeep.remove_link_if_unreferenced(&link.repository, &link.digest, older_than).await {
         Ok(true) => Removal::Gone(link),
         Ok(false) => Removal::Busy,
-        Err(error) => Removal::Fault(format!("the link of {} in {} stays: {error}", link.digest, link.repository)),
+        Err(error) => {
+            Removal::Fault(format!("the link of {} in {} stays: {error}", link.digest, link.repository))
+        }
     }
 }

@@ -62,16 +62,16 @@ impl Rule {
     fn keeps(&self, rank: usize, tag: &TagAge<'_>) -> bool {
         self.keep_last.is_some_and(|count| rank < count)
             || self.keep_pushed_within.is_some_and(|within| tag.pushed <= within)
-            || self.keep_pulled_within.is_some_and(|within| tag.pulled.unwrap_or(tag.pushed).min(tag.pushed) <= within)
+            || self
+                .keep_pulled_within
+                .is_some_and(|within| tag.pulled.unwrap_or(tag.pushed).min(tag.pushed) <= within)
     }
 }
 
 /// The tags of `repository` that the rules do not keep, in the order of `tags`.
 pub fn expired(rules: &[Rule], repository: &Repository, tags: &[TagAge<'_>]) -> Vec<Expired> {
     let judged = |tag: &TagAge<'_>| {
-        rules
-            .iter()
-            .position(|rule| rule.judges_tags() && rule.means(repository) && rule.means_tag(tag.tag))
+        rules.iter().position(|rule| rule.judges_tags() && rule.means(repository) && rule.means_tag(tag.tag))
     };
     let judges: Vec<Option<usize>> = tags.iter().map(judged).collect();
     let mut going = Vec::new();

@@ -71,7 +71,12 @@ struct State {
 
 impl Scrubber {
     /// A scrubber that does nothing yet.
-    pub fn new(store: Store, repair: Arc<dyn Repair>, metrics: CollectMetrics, options: ScrubOptions) -> Self {
+    pub fn new(
+        store: Store,
+        repair: Arc<dyn Repair>,
+        metrics: CollectMetrics,
+        options: ScrubOptions,
+    ) -> Self {
         Self(Arc::new(Shared {
             store,
             repair,
@@ -150,7 +155,9 @@ impl Shared {
         let mut report = ScrubReport { started: now(), ..ScrubReport::default() };
         loop {
             let (store, from) = (self.store.clone(), after);
-            let page = tokio::task::spawn_blocking(move || store.each_digest(from, PAGE_LEN)).await.unwrap_or_default();
+            let page = tokio::task::spawn_blocking(move || store.each_digest(from, PAGE_LEN))
+                .await
+                .unwrap_or_default();
             if page.is_empty() {
                 break;
             }
@@ -168,8 +175,12 @@ impl Shared {
         }
         report.finished = true;
         tracing::info!(
-            blobs = report.blobs, bytes = report.bytes, restored = report.restored, damaged = report.damaged.count,
-            faults = report.faults.count, "scrub finished"
+            blobs = report.blobs,
+            bytes = report.bytes,
+            restored = report.restored,
+            damaged = report.damaged.count,
+            faults = report.faults.count,
+            "scrub finished"
         );
         *self.report() = report;
         self.save(State { after: None, finished: Some(now()) }).await;
@@ -203,7 +214,8 @@ impl Shared {
 
     async fn mend(&self, listed: &Listed) -> Damage {
         let digest = listed.digest;
-        let repaired = tokio::time::timeout(REPAIR_TIME_MAX, self.repair.repair(&digest)).await.unwrap_or(false);
+        let repaired =
+            tokio::time::timeout(REPAIR_TIME_MAX, self.repair.repair(&digest)).await.unwrap_or(false);
         let outcome = if repaired { DamageOutcome::Repaired } else { self.put_away(digest).await };
         let counted = match outcome {
             DamageOutcome::Repaired => ScrubOutcome::Repaired,

@@ -1,5 +1,7 @@
 //! The collector over a real store and a real database: what goes, what stays, and what happens when both sides act at once.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -71,7 +73,13 @@ impl World {
         digest
     }
 
-    async fn push_manifest(&self, repository: &str, text: &str, blobs: &[Digest], tags: &[&str]) -> PutOutcome {
+    async fn push_manifest(
+        &self,
+        repository: &str,
+        text: &str,
+        blobs: &[Digest],
+        tags: &[&str],
+    ) -> PutOutcome {
         self.metadata.put_manifest(manifest(repository, text, blobs, tags)).await.unwrap()
     }
 
@@ -144,7 +152,9 @@ async fn a_dry_run_tells_and_removes_nothing() {
     world.age().await;
     let collector = world.collector(Duration::ZERO, Vec::new());
     let report = collector.collect(true).await.unwrap();
-    assert!(report.dry_run && report.links.first[0].digest == loose && report.blobs.first[0].digest == unlinked);
+    assert!(
+        report.dry_run && report.links.first[0].digest == loose && report.blobs.first[0].digest == unlinked
+    );
     assert!(world.has_link("a", &loose).await && world.store.stat(&unlinked).is_some());
     assert_eq!(collector.last(), None);
 }

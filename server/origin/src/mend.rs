@@ -25,7 +25,9 @@ impl Origin {
         let partial = match tokio::task::spawn_blocking(move || store.demote(&wanted)).await? {
             Ok(partial) => partial,
             // Nothing is left to tell good pieces by, or somebody removed it meanwhile.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => return Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
+                return Ok(false);
+            }
             Err(error) => return Err(error.into()),
         };
         let Some(_introduced) = self.introductions.introduce(partial.metainfo().clone(), holders) else {

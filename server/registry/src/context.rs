@@ -88,23 +88,32 @@ impl Context {
         task.await.map_err(|error| error::internal("a task of the store ended early", &error))
     }
 
+    /// The size in bytes of a blob that is part of `repository`, as the link says.
+    async fn linked(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Refusal> {
+        match self.tags.blob_in_cached(repository, digest) {
+            Some(answer) => Ok(answer),
+            None => Ok(self.tags.blob_in(repository, digest).await?),
+        }
+    }
+
     /// The size in bytes of a blob that is part of `repository` and whose content is here.
     ///
     /// A link without content (a disk was lost) counts as absent: clients skip blobs that the registry claims to have, so
-    /// only this way does a second push repair the image. What is said to be here is touched, so that it stays for a while.
+    /// only this way does a second push repair the image. What is said to be here stays for a while.
     pub(crate) async fn blob_in(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<u64>, Refusal> {
-        let linked = match self.tags.blob_in_cached(repository, digest) {
-            Some(answer) => answer,
-            None => self.tags.blob_in(repository, digest).await?,
-        };
-        if linked.is_none() {
+        if self.linked(repository, digest).await?.is_none() {
             return Ok(None);
         }
-        self.leases.touch(repository, digest);
+        // Only what is there is vouched for, so that questions about nothing fill no memory; and looked up once more, because the
+        // collector may have removed it in between.
+        self.leases.vouch(repository, digest).await;
+        if self.linked(repository, digest).await?.is_none() {
+            return Ok(None);
+        }
         let size = self.store.stat(digest);
         if size.is_none() {
             tracing::warn!(%repository, %digest, "a linked blob is not in the store; it has to be pushed again");

@@ -27,7 +27,12 @@ pub(crate) fn blob(
     else {
         return Ok(None);
     };
-    cx.leases.touch(repository, digest);
+    // Looked up once more after the vouch: what the collector removed before it is seen now, and after it nothing goes.
+    let stays = cx.leases.try_vouch(repository, digest)
+        && matches!(cx.tags.blob_in_cached(repository, digest), Some(Some(_)));
+    if !stays {
+        return Ok(None);
+    }
     if let Some(answer) = condition::of_read(call, digest)? {
         return Ok(Some(answer));
     }

@@ -21,14 +21,10 @@ use crate::{answer, condition, events, tag_rights};
 
 /// GET and HEAD.
 pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, reference: &Reference) -> Answer {
-    let found = match cx.tags.manifest_cached(repository, reference) {
-        Some(found) => found,
-        None => match cx.tags.manifest(repository, reference).await? {
-            Some(found) => Arc::new(found),
-            None => return Err(error::manifest_unknown(reference)),
-        },
-    };
-    cx.leases.touch(repository, &found.digest);
+    let digest = look_up(cx, repository, reference).await?.digest;
+    // Looked up once more after the vouch, because retention may have removed it in between; from now on it stays for a while.
+    cx.leases.vouch(repository, &digest).await;
+    let found = look_up(cx, repository, &Reference::Digest(digest)).await?;
     if let Some(answer) = condition::of_read(call, &found.digest)? {
         return Ok(answer);
     }
@@ -40,6 +36,20 @@ pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, refe
         *response.body_mut() = Body::from(found.bytes.clone());
     }
     Ok(response)
+}
+
+async fn look_up(
+    cx: &Context,
+    repository: &Repository,
+    reference: &Reference,
+) -> Result<Arc<shoal_api::tags::Manifest>, Refusal> {
+    if let Some(found) = cx.tags.manifest_cached(repository, reference) {
+        return Ok(found);
+    }
+    match cx.tags.manifest(repository, reference).await? {
+        Some(found) => Ok(Arc::new(found)),
+        None => Err(error::manifest_unknown(reference)),
+    }
 }
 
 /// The header for the type that a manifest was stored with.

@@ -94,7 +94,7 @@ impl Events {
             if self.endpoints[..number].iter().any(|other| other.name == endpoint.name) {
                 let remedy = "give each endpoint a name of its own";
                 let problem = format!("`{}` is the name of another endpoint as well", endpoint.name);
-                add(ConfigError::semantic(&format!("events.endpoints[{number}].name"), problem, remedy));
+                add(ConfigError::semantic(format!("events.endpoints[{number}].name"), problem, remedy));
             }
         }
     }

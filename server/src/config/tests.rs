@@ -81,13 +81,46 @@ fn port_zero_never_clashes_and_hosts_are_names_or_addresses() {
     }
 }
 
+/// The examples in YAML of a page for operators.
+fn examples(page: &str) -> Vec<String> {
+    let path = format!("{}/../docs/operations/{page}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let blocks = text.split("```yaml\n").skip(1);
+    blocks.map(|rest| rest.split_once("```").unwrap().0.to_owned()).collect()
+}
+
+/// Every key of a document in block style, with the keys above it.
+fn keys(yaml: &str) -> Vec<String> {
+    let mut above: Vec<(usize, &str)> = Vec::new();
+    let mut found = Vec::new();
+    for line in yaml.lines() {
+        let Some((key, _)) = line.trim_start().split_once(':') else { continue };
+        let depth = line.len() - line.trim_start().len();
+        above.retain(|(outer, _)| *outer < depth);
+        above.push((depth, key));
+        found.push(above.iter().map(|(_, key)| *key).collect::<Vec<_>>().join("."));
+    }
+    found
+}
+
 #[test]
-fn the_page_for_operators_shows_the_defaults() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations/server.md"))
-        .unwrap();
-    let (_, rest) = page.split_once("```yaml\n").unwrap();
-    let (shown, _) = rest.split_once("```").unwrap();
+fn the_page_for_operators_shows_every_key_with_its_default() {
+    let shown = &examples("server.md")[0];
     assert_eq!(render(&read(shown).unwrap()), render(&Config::default()));
+    let shown = keys(shown);
+    let missing: Vec<_> =
+        keys(&render(&Config::default())).into_iter().filter(|key| !shown.contains(key)).collect();
+    assert_eq!(missing, [""; 0], "docs/operations/server.md does not show these keys");
+}
+
+#[test]
+fn examples_for_operators_are_configurations_without_a_mistake() {
+    for page in ["server.md", "storage.md"] {
+        for example in examples(page) {
+            let config = read(&example).unwrap_or_else(|errors| panic!("{page}: {errors}\n{example}"));
+            assert_eq!(config.problems(), [], "{page}\n{example}");
+        }
+    }
 }
 
 #[test]

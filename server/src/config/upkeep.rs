@@ -122,21 +122,21 @@ impl Retention {
         let key = |name: &str| format!("retention[{number}].{name}");
         if let Err((name, problem)) = self.rule() {
             let remedy = "`*` is any text in one path segment, `**` any number of segments";
-            add(ConfigError::semantic(&key(name), problem, remedy));
+            add(ConfigError::semantic(key(name), problem, remedy));
         }
         let keeps =
             [self.keep_pushed_within.is_some(), self.keep_pulled_within.is_some(), self.keep_last.is_some()];
         if !keeps.contains(&true) && self.untagged_after.is_none() {
             let remedy = "say what stays (keep_last, keep_pushed_within, keep_pulled_within) or when untagged manifests go";
             add(ConfigError::semantic(
-                &format!("retention[{number}]"),
+                format!("retention[{number}]"),
                 "keeps nothing and removes nothing",
                 remedy,
             ));
         }
         if !self.tags.is_empty() && !keeps.contains(&true) {
             let remedy = "leave tags out, or say what stays of them";
-            add(ConfigError::semantic(&key("tags"), "chooses tags that the rule does not judge", remedy));
+            add(ConfigError::semantic(key("tags"), "chooses tags that the rule does not judge", remedy));
         }
     }
 }

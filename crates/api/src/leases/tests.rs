@@ -266,3 +266,21 @@ fn nothing_is_lost_to_a_rotation_that_happens_meanwhile() {
     let lost: HashSet<usize> = (0..COUNT).filter(|index| !leases.touched(&a, &digest(*index))).collect();
     assert!(lost.is_empty(), "{lost:?}");
 }
+
+#[tokio::test]
+async fn a_vouch_before_the_claims_question_is_seen_and_one_after_it_waits() {
+    let leases = Leases::new();
+    leases.rotate();
+    leases.rotate();
+    let (repository, digest): (Repository, _) = ("a".parse().unwrap(), Digest::sha256(b"x"));
+    assert!(leases.try_vouch(&repository, &digest));
+    let claim = leases.claim(&digest).unwrap();
+    assert!(leases.touched(&repository, &digest), "the collector sees it and keeps the digest");
+    assert!(!leases.try_vouch(&repository, &digest), "who comes now has to look again after the claim");
+    let mut waiting = Box::pin(leases.vouch(&repository, &digest));
+    let asked = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending()));
+    assert!(asked.await);
+    drop(claim);
+    waiting.await;
+    assert!(leases.try_vouch(&repository, &digest));
+}

@@ -25,11 +25,15 @@ const fn tag(name: &str, days: u32, pulled_days: Option<u32>) -> Given<'_> {
 /// The names of the tags that go, each with its rule.
 fn judged(rules: &[Rule], repository: &str, given: &[Given<'_>]) -> Vec<(String, usize)> {
     let tags: Vec<Tag> = given.iter().map(|(name, ..)| name.parse().unwrap()).collect();
-    let ages: Vec<_> = tags.iter().zip(given).map(|(tag, &(_, days, pulled))| TagAge {
-        tag,
-        pushed: DAY * days,
-        pulled: pulled.map(|days| DAY * days),
-    }).collect();
+    let ages: Vec<_> = tags
+        .iter()
+        .zip(given)
+        .map(|(tag, &(_, days, pulled))| TagAge {
+            tag,
+            pushed: DAY * days,
+            pulled: pulled.map(|days| DAY * days),
+        })
+        .collect();
     let gone = expired(rules, &repository.parse().unwrap(), &ages);
     gone.into_iter().map(|gone| (tags[gone.at].as_str().to_owned(), gone.rule)).collect()
 }

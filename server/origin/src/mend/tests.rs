@@ -27,7 +27,11 @@ fn file_of_size(directory: &Path, size: u64) -> Option<PathBuf> {
     std::fs::read_dir(directory).unwrap().find_map(|entry| {
         let entry = entry.unwrap();
         let metadata = entry.metadata().unwrap();
-        if metadata.is_dir() { file_of_size(&entry.path(), size) } else { (metadata.len() == size).then(|| entry.path()) }
+        if metadata.is_dir() {
+            file_of_size(&entry.path(), size)
+        } else {
+            (metadata.len() == size).then(|| entry.path())
+        }
     })
 }
 
@@ -65,7 +69,8 @@ async fn bad_pieces_come_back_from_an_agent_and_only_they() {
     assert!(origin.mend(&digest, vec![holder]).await.unwrap());
     let blob = origin.blob(&digest).await.unwrap().expect("the blob is whole again");
     let count = blob.metainfo().layout().piece_count();
-    let bytes: Vec<u8> = (0..count).flat_map(|index| blob.read_piece(PieceIndex(index)).unwrap().to_vec()).collect();
+    let bytes: Vec<u8> =
+        (0..count).flat_map(|index| blob.read_piece(PieceIndex(index)).unwrap().to_vec()).collect();
     assert!(bytes == content);
     agent.shutdown().await;
     origin.shutdown().await;
