@@ -73,16 +73,20 @@ impl Limits {
     pub fn for_role(role: Role) -> Self {
         match role {
             Role::Agent => Self::default(),
-            // An owner meets every agent that starts at the same time, and never dials.
+            // An owner meets every agent that starts at the same time. It dials only while it mends a damaged blob, which agents that
+            // have the whole of it help with: as many as a download looks for, with room for some that do not answer.
             Role::Owner => Self {
                 connections_max: 4_096,
-                incoming_reserve: 4_096,
-                outgoing_reserve: 0,
+                incoming_reserve: 4_096 - OWNER_DIALS,
+                outgoing_reserve: OWNER_DIALS,
                 ..Self::default()
             },
         }
     }
 }
+
+/// Slots in which an owner dials, and which incoming connections leave free: without any it could never mend what is damaged.
+const OWNER_DIALS: u32 = 16;
 
 /// Pieces of a blob of 1 TiB at 4 MiB each: the most that a blob may have here.
 pub(crate) const PIECES_MAX: u32 = 262_144;

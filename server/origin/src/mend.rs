@@ -41,7 +41,8 @@ impl Origin {
                 return Ok(false);
             }
         }
-        Ok(true)
+        // Every piece is there; it is a blob when the store has said so.
+        Ok(reader.complete().await.is_ok())
     }
 }
 
