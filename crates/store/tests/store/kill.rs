@@ -104,8 +104,10 @@ fn run_and_kill(root: &Path, child: &str, seed: u64) -> Vec<String> {
     child.kill().unwrap();
     child.wait().unwrap();
     said.extend(std::iter::from_fn(next));
-    // The last line may have been cut off in the pipe.
-    said.pop();
+    // The last line may have been cut off in the pipe. An announced removal counts even so: it may have happened.
+    let last = said.pop().unwrap_or_default();
+    let announced = last.strip_prefix("removing ").is_some_and(|digest| digest.parse::<Digest>().is_ok());
+    said.extend(announced.then_some(last));
     said
 }
 
