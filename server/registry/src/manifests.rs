@@ -25,12 +25,15 @@ pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, refe
     // Looked up once more after the vouch, because retention may have removed it in between; from now on it stays for a while.
     cx.leases.vouch(repository, &digest).await;
     let found = look_up(cx, repository, &Reference::Digest(digest)).await?;
+    // Who asks for a tag uses it, even if it is only to hear that nothing has changed (agents) or what it names (containerd, by HEAD).
+    if call.method == Method::GET || matches!(reference, Reference::Tag(_)) {
+        cx.tags.pulled(repository, reference);
+    }
     if let Some(answer) = condition::of_read(call, &found.digest)? {
         return Ok(answer);
     }
     let mut response = answer::content(&found.digest, content_type(&found), found.bytes.len() as u64);
     if call.method == Method::GET {
-        cx.tags.pulled(repository, reference);
         events::manifest_pulled(cx, call, repository, reference, &found);
         cx.metrics.sent_bytes.inc_by(found.bytes.len() as u64);
         *response.body_mut() = Body::from(found.bytes.clone());

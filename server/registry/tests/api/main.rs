@@ -9,6 +9,7 @@ mod images;
 mod lists;
 mod manifests;
 mod mount;
+mod pulls;
 mod refusals;
 mod uploads;
 mod wire;

@@ -65,6 +65,11 @@ impl World {
         Self { registry, store, directory }
     }
 
+    /// The directories after the process has ended.
+    pub(crate) fn stop(self) -> TempDir {
+        self.directory
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
