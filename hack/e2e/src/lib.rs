@@ -10,6 +10,7 @@
 pub mod buildah;
 pub mod cluster;
 pub mod containerd;
+pub mod curl;
 pub mod disk;
 pub mod docker;
 pub mod drill;
@@ -24,6 +25,8 @@ pub mod pull;
 pub mod push;
 pub mod ready;
 pub mod registry;
+pub mod secured;
+pub mod shoalctl;
 pub mod skopeo;
 pub mod tool;
 pub mod wait;
@@ -31,6 +34,7 @@ pub mod wire;
 
 pub use cluster::{Cluster, Node};
 pub use containerd::Containerd;
+pub use curl::Curl;
 pub use docker::Docker;
 pub use metrics::Metrics;
 pub use process::{Process, Program};

@@ -1,11 +1,9 @@
 //! Real clients against a server that asks who they are: docker, podman, skopeo and containerd log in, push, pull, and are refused.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use shoal_e2e::podman::Podman;
 use shoal_e2e::programs::{self, Place};
+use shoal_e2e::shoalctl::password_line;
 use shoal_e2e::{Containerd, Docker, Node, fixture, skopeo, tool};
 use shoal_test_images::ImageSpec;
 use tempfile::TempDir;
@@ -17,20 +15,6 @@ const MIB: u64 = 1024 * 1024;
 struct Secured {
     server: Node,
     directory: TempDir,
-}
-
-/// A line of the password file, made as operators make it.
-fn password_line(name: &str) -> Result<String> {
-    let mut child = Command::new(programs::bin_dir()?.join("shoalctl"))
-        .args(["password", name])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("there is no shoalctl: cargo build -p shoal-ctl")?;
-    child.stdin.take().context("no standard input")?.write_all(format!("{name}-secret\n").as_bytes())?;
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "shoalctl password {name} failed");
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 impl Secured {

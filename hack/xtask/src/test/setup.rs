@@ -28,6 +28,9 @@ const TOOLS: &[Tool] = &[
     Tool { program: "podman", package: "podman", tiers: &[Tier::E2e] },
     Tool { program: "skopeo", package: "skopeo", tiers: &[Tier::E2e] },
     Tool { program: "buildah", package: "buildah", tiers: &[Tier::E2e] },
+    Tool { program: "umoci", package: "umoci", tiers: &[Tier::E2e] },
+    Tool { program: "curl", package: "curl", tiers: &[Tier::E2e] },
+    Tool { program: "openssl", package: "openssl", tiers: &[Tier::E2e] },
     Tool { program: "mkfs.ext4", package: "e2fsprogs", tiers: &[Tier::E2e] },
     Tool { program: "busybox", package: "busybox-static", tiers: &[Tier::E2e] },
     // dockerd refuses to start without it, even with --iptables=false.
