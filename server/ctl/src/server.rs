@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use http::Request;
 use serde_json::Value;
 use shoal_api::Base;
-use shoal_http::{Body, Client};
+use shoal_http::{Body, Client, ClientError};
 
 /// How long one answer may take. Everything asked here is answered from memory or from a small database.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,11 +39,11 @@ impl Server {
     /// Asks the admin port to do something, and what it says of it.
     pub(crate) async fn post(&self, path: &str, timeout: Duration) -> Result<Value> {
         let request = Request::post(self.admin.url(path)).body(Body::empty())?;
-        let answer = self
-            .http
-            .exchange(request, ANSWER_LEN_MAX, timeout)
-            .await
-            .with_context(|| self.not_answered())?;
+        let answer = self.http.exchange(request, ANSWER_LEN_MAX, timeout).await;
+        let answer = answer.map_err(|error| match refusal(&error) {
+            Some(why) => anyhow!("the server refuses: {why}"),
+            None => anyhow::Error::from(error).context(self.not_answered()),
+        })?;
         Ok(serde_json::from_slice(&answer)?)
     }
 
@@ -53,4 +53,11 @@ impl Server {
             self.admin
         )
     }
+}
+
+/// Why the admin port did not do it, when that is what answered.
+fn refusal(error: &ClientError) -> Option<String> {
+    let ClientError::Status { body, .. } = error else { return None };
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    answer["error"].as_str().map(str::to_owned)
 }

@@ -89,6 +89,8 @@ async fn what_is_not_there_is_a_sentence_and_a_failure() {
     for (arguments, sentence) in [
         (vec!["tags", "list", "no/such"], "there is no repository no/such"),
         (vec!["blob", "stat", absent.as_str()], "does not have"),
+        (vec!["scrub", "blob", absent.as_str()], "the server refuses: this server does not have"),
+        (vec!["quarantine", "forget", absent.as_str()], "is not in quarantine"),
     ] {
         let error = fixture.run(&arguments).await.unwrap_err();
         assert!(error.to_string().contains(sentence), "{error}");
