@@ -7,6 +7,7 @@
 //!
 //! Everything lives in temporary directories and on ports that the kernel chose; whatever was started is stopped on drop.
 
+pub mod artifact;
 pub mod buildah;
 pub mod cluster;
 pub mod containerd;

@@ -32,7 +32,7 @@ async fn content(registry: &Registry, digest: &str) -> Result<Option<String>> {
 #[ignore = "e2e: starts and kills real programs; run by cargo xtask test --tier e2e"]
 async fn whatever_was_acknowledged_survives_kill_9_of_the_server_and_nothing_is_there_by_half() -> Result<()>
 {
-    let summary = drill(12, false).await?;
+    let summary = drill(12, false, false).await?;
     ensure!(summary.counts.unanswered > 0, "no kill hit a request: {summary:?}");
     Ok(())
 }
@@ -40,17 +40,25 @@ async fn whatever_was_acknowledged_survives_kill_9_of_the_server_and_nothing_is_
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "e2e: starts and kills real programs; run by cargo xtask test --tier e2e"]
 async fn what_manifests_name_survives_kill_9_in_the_middle_of_a_collection() -> Result<()> {
-    let summary = drill(9, true).await?;
+    let summary = drill(9, true, false).await?;
     ensure!(summary.collections > 0 && summary.collected > 0, "nothing was collected: {summary:?}");
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "e2e: mounts a disk and takes its power; run by cargo xtask test --tier e2e"]
+async fn whatever_was_acknowledged_survives_the_loss_of_power() -> Result<()> {
+    let summary = drill(10, false, true).await?;
+    ensure!(summary.counts.unanswered > 0, "no cut hit a request: {summary:?}");
+    Ok(())
+}
+
 /// The short form of the crash drill; `cargo xtask drill crash` does hundreds of rounds.
-async fn drill(rounds: u64, collect: bool) -> Result<crash::Summary> {
+async fn drill(rounds: u64, collect: bool, power_loss: bool) -> Result<crash::Summary> {
     let directory = tempfile::Builder::new().prefix("shoal-crash-").tempdir()?;
     let seed = fastrand::u64(..);
     let (bin_dir, place) = (programs::bin_dir()?, directory.path().to_owned());
-    let plan = crash::Plan { rounds, collect, seed, bin_dir, directory: place };
+    let plan = crash::Plan { rounds, collect, power_loss, seed, bin_dir, directory: place };
     let summary = crash::run(&plan, &|_| {}).await.with_context(|| format!("with seed {seed}"))?;
     let faults = &summary.faults;
     ensure!(faults.is_empty(), "with seed {seed}, {summary:?}:\n{}", faults.join("\n"));

@@ -1,14 +1,17 @@
 //! The crash drill: `kill -9` of the server at random moments of pushes, tag moves and deletions, many times over one directory.
 //!
 //! After each kill the server is started again (one time in eight it is killed once more in the middle of that), and everything
-//! of the round and a sample of what is older is compared with the journal; at the end, everything. What is proven is the
-//! process's death, not that of the machine: the page cache survives a `kill -9`.
+//! of the round and a sample of what is older is compared with the journal; at the end, everything.
+//!
+//! The page cache survives a `kill -9`. With `power_loss` the disk loses its power first: the server goes on for a moment on a disk
+//! that takes nothing any more, where it may refuse everything and still may promise nothing, and after that what was not synced is gone.
 
 mod worker;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,6 +22,7 @@ use super::journal::{Counts, Item, Journal, Kind};
 use super::session::{Manner, Session};
 use super::verify::{self, Found};
 use crate::cluster::Node;
+use crate::disk::SmallDisk;
 use crate::programs::Place;
 use worker::Worker;
 
@@ -36,6 +40,10 @@ const KILL_COLLECTING_MS: std::ops::Range<u64> = 1050..1700;
 const SAMPLE: usize = 60;
 /// Between two runs of the collector while the round lasts.
 const COLLECT_EVERY: Duration = Duration::from_millis(25);
+/// How long the server lives on a disk without power.
+const DARK: Duration = Duration::from_millis(30);
+/// Room for the longest drill; the image is sparse.
+const DISK_MIB: u32 = 16 * 1024;
 /// Ends a drill that finds fault after fault; the first ones say enough.
 const FAULTS_MAX: usize = 20;
 
@@ -46,6 +54,8 @@ pub struct Plan {
     pub rounds: u64,
     /// Whether the server collects what nothing refers to, with the shortest grace. Such blobs are then not counted as lost.
     pub collect: bool,
+    /// Whether the machine loses its power at each kill, and not only the process its life. Needs root, to mount.
+    pub power_loss: bool,
     /// Decides the load, and when to kill.
     pub seed: u64,
     /// Where the server's program is.
@@ -83,6 +93,8 @@ pub(super) struct Ground {
     /// A manifest that is never deleted, to be the subject of others.
     pub(super) subject: Content,
     pub(super) number: std::sync::atomic::AtomicU64,
+    /// Set before the disk loses its power, until it is back.
+    pub(super) is_dark: AtomicBool,
 }
 
 /// Carries out a plan. `watch` hears of every round that is over.
@@ -90,6 +102,10 @@ pub async fn run(plan: &Plan, watch: &(dyn Fn(&Summary) + Send + Sync)) -> Resul
     let mut place = Place::loopback(plan.directory.join("server"));
     if plan.collect {
         place = place.with("collect.every", "0s").with("collect.grace", "1s");
+    }
+    let disk = if plan.power_loss { Some(SmallDisk::ext4(DISK_MIB)?) } else { None };
+    if let Some(disk) = &disk {
+        place = place.with("data_directory", &disk.path().join("data").display().to_string());
     }
     let mut server = Node::server(&plan.bin_dir, place)?;
     let mut rng = fastrand::Rng::with_seed(plan.seed);
@@ -103,10 +119,13 @@ pub async fn run(plan: &Plan, watch: &(dyn Fn(&Summary) + Send + Sync)) -> Resul
         // Every third kill waits until there is something to collect.
         let is_long = plan.collect && summary.rounds.is_multiple_of(3);
         let moment = Duration::from_millis(rng.u64(if is_long { KILL_COLLECTING_MS } else { KILL_MS }));
-        workers = summary.round(&mut server, workers, moment).await?;
+        let end = End { moment, disk: disk.as_ref(), ground: &ground };
+        workers = summary.round(&mut server, workers, &end).await?;
         if rng.u8(..) < 32 {
             server.stumble(Duration::from_millis(rng.u64(STUMBLE_MS)))?;
             summary.kills += 1;
+            end.darken()?;
+            end.lighten()?;
         }
         summary.recover(&mut server, &ground, &mut rng, SAMPLE).await?;
         watch(&summary);
@@ -117,21 +136,44 @@ pub async fn run(plan: &Plan, watch: &(dyn Fn(&Summary) + Send + Sync)) -> Resul
     Ok(summary)
 }
 
+/// How a round ends.
+struct End<'a> {
+    moment: Duration,
+    disk: Option<&'a SmallDisk>,
+    ground: &'a Ground,
+}
+
+impl End<'_> {
+    /// Takes the power, when that is what the drill is about.
+    fn darken(&self) -> Result<bool> {
+        let Some(disk) = self.disk else { return Ok(false) };
+        self.ground.is_dark.store(true, Ordering::SeqCst);
+        disk.power_off()?;
+        Ok(true)
+    }
+
+    /// Brings it back. The server must be dead.
+    fn lighten(&self) -> Result<()> {
+        let Some(disk) = self.disk else { return Ok(()) };
+        disk.power_on()?;
+        self.ground.is_dark.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
 impl Summary {
     /// Load, and a kill in the middle of it.
-    async fn round(
-        &mut self,
-        server: &mut Node,
-        workers: Vec<Worker>,
-        moment: Duration,
-    ) -> Result<Vec<Worker>> {
+    async fn round(&mut self, server: &mut Node, workers: Vec<Worker>, end: &End<'_>) -> Result<Vec<Worker>> {
         let address = server.listener("registry")?;
         let mut tasks = JoinSet::new();
         for worker in workers {
             tasks.spawn(worker.work(address));
         }
         let collector = tokio::spawn(collect_until_it_fails(server.listener("admin")?));
-        tokio::time::sleep(moment).await;
+        tokio::time::sleep(end.moment).await;
+        if end.darken()? {
+            tokio::time::sleep(DARK).await;
+        }
         server.kill();
         self.kills += 1;
         let (collections, collected) = collector.await?;
@@ -145,6 +187,7 @@ impl Summary {
         }
         // The order in which they ended is not that of the seed.
         workers.sort_by_key(Worker::number);
+        end.lighten()?;
         Ok(workers)
     }
 
@@ -208,7 +251,7 @@ impl Ground {
             let blobs = [&config, &layer].map(|blob| item(Kind::Blob, repository, blob)).to_vec();
             journal.names(&item(Kind::Manifest, repository, &subject), blobs);
         }
-        Ok(Self { journal, config, layer, subject, number: 1.into() })
+        Ok(Self { journal, config, layer, subject, number: 1.into(), is_dark: AtomicBool::new(false) })
     }
 }
 
