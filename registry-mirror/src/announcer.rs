@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use shoal_api::tracker::{self, ItemErrorCode, TrackerClient};
 use shoal_swarm::{AnnounceError, AnnounceEvent, AnnounceItem, AnnounceReply, Announcer};
 
+use crate::fetch::Wanted;
 use crate::tracker_check::{self, TrackerCheck};
 
 /// Time between probes while no tracker answers: short at first, so that an agent that starts with its server is ready with it.
@@ -18,12 +19,20 @@ const PROBE_PAUSE_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct TrackerAnnouncer {
     client: TrackerClient,
     check: Arc<TrackerCheck>,
+    /// For which repositories blobs are fetched.
+    wanted: Wanted,
 }
 
 impl TrackerAnnouncer {
-    /// An announcer over a tracker client.
-    pub(crate) fn new(client: TrackerClient, check: TrackerCheck) -> Self {
-        Self { client, check: Arc::new(check) }
+    /// An announcer over a tracker client, which finds in `wanted` for which repositories blobs are fetched.
+    pub(crate) fn new(client: TrackerClient, check: TrackerCheck, wanted: Wanted) -> Self {
+        Self { client, check: Arc::new(check), wanted }
+    }
+
+    fn question(&self, item: &AnnounceItem) -> tracker::AnnounceItem {
+        let downloads = !item.complete && item.event != AnnounceEvent::Stopped;
+        let repository = downloads.then(|| self.wanted.of(&item.digest)).flatten();
+        tracker::AnnounceItem { repository, ..question(item) }
     }
 
     /// Asks the trackers whether they live for as long as the check does not say so: an agent with nothing to announce, or one that
@@ -51,7 +60,7 @@ impl TrackerAnnouncer {
 #[async_trait]
 impl Announcer for TrackerAnnouncer {
     async fn announce(&self, items: Vec<AnnounceItem>) -> Vec<Result<AnnounceReply, AnnounceError>> {
-        let replies = self.client.announce(items.iter().map(question).collect()).await;
+        let replies = self.client.announce(items.iter().map(|item| self.question(item)).collect()).await;
         self.check.observe(self.client.reach());
         replies.into_iter().map(|reply| reply.map(answer).map_err(|error| failure(&error))).collect()
     }
@@ -68,6 +77,7 @@ fn question(item: &AnnounceItem) -> tracker::AnnounceItem {
         },
         complete: item.complete,
         need_metainfo: item.need_metainfo,
+        repository: None,
     }
 }
 

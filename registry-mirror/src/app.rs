@@ -26,7 +26,7 @@ use crate::admin::AdminHandler;
 use crate::announcer::TrackerAnnouncer;
 use crate::clients::Clients;
 use crate::config::Config;
-use crate::fetch::Fetch;
+use crate::fetch::{self, Fetch};
 use crate::manifest_cache::ManifestCache;
 use crate::mirror::Mirror;
 use crate::namespace::Namespaces;
@@ -93,21 +93,40 @@ impl App {
         let clients = Clients::new(config)?;
         let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
         let tracker = tracker(config, peer_id, addresses.peer.port(), &clients.cluster)?;
-        let announcer = TrackerAnnouncer::new(tracker, TrackerCheck::new(health.clone()));
+        let wanted = fetch::wanted();
+        let check = TrackerCheck::new(health.clone());
+        let announcer = TrackerAnnouncer::new(tracker, check, wanted.clone());
         let swarm = join(config, peer, peer_id, &store, &clients, announcer.clone(), &metrics);
         for digest in store.digests() {
             swarm.seed(digest);
         }
         let resolver = resolver(config, &clients.registry)?;
-        let fetch = Fetch::new(swarm.clone(), store.clone(), config.registry.first_byte_timeout.0);
+        let fetch = Fetch::new(swarm.clone(), store.clone(), wanted, config.registry.first_byte_timeout.0);
         let mirror_metrics = MirrorMetrics::register(&metrics);
-        let mirror =
-            Mirror::new(resolver.clone(), fetch, config.registry_url(), clients.registry.clone(), mirror_metrics);
+        let mirror = Mirror::new(
+            resolver.clone(),
+            fetch,
+            config.registry_url(),
+            clients.registry.clone(),
+            mirror_metrics,
+        );
         let status = AdminHandler::new(swarm.clone(), store.clone());
         let probe = Box::pin(announcer.watch());
         let upkeep =
             Upkeep { store, resolver, health: health.clone(), metrics: StoreMetrics::register(&metrics) };
-        Ok(Self { addresses, registry, admin, mirror, status, swarm, upkeep, probe, clients, health, metrics })
+        Ok(Self {
+            addresses,
+            registry,
+            admin,
+            mirror,
+            status,
+            swarm,
+            upkeep,
+            probe,
+            clients,
+            health,
+            metrics,
+        })
     }
 
     /// Where the agent listens.

@@ -123,7 +123,14 @@ const fn loopback(port: u16) -> SocketAddr {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), registry: String::new(), trackers: Vec::new(), ca: None, username: None, password: None }
+        Self {
+            host: "127.0.0.1".to_owned(),
+            registry: String::new(),
+            trackers: Vec::new(),
+            ca: None,
+            username: None,
+            password: None,
+        }
     }
 }
 
@@ -210,8 +217,13 @@ impl Server {
             }
         }
         if self.username.is_some() != self.password.is_some() {
-            let remedy = "write both, or neither when the registry knows this agent by its certificate or asks nobody";
-            add("server.username", "goes with server.password, and one of them is missing".to_owned(), remedy);
+            let remedy =
+                "write both, or neither when the registry knows this agent by its certificate or asks nobody";
+            add(
+                "server.username",
+                "goes with server.password, and one of them is missing".to_owned(),
+                remedy,
+            );
         }
     }
 }
@@ -260,7 +272,9 @@ pub fn load(cli: &Cli) -> Result<Config, ConfigErrors> {
 
 fn is_plain_url(url: &str) -> bool {
     url.parse::<http::Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some() && matches!(uri.path(), "" | "/")
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some()
+            && matches!(uri.path(), "" | "/")
     })
 }
 

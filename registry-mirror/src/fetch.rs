@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use shoal_oci::Digest;
+use shoal_oci::{Digest, Repository};
 use shoal_store::Store;
 use shoal_swarm::{BlobReader, OpenError, ReadError, Swarm};
 use tokio::time::Instant;
+
+use crate::recent::Recent;
 
 /// How long a blob whose stream had to be cut is answered "not found". A runtime resumes a cut body at once at the first host; told
 /// "not found" it takes the rest from the next one. After that the swarm gets another chance.
@@ -20,6 +22,18 @@ const POISONED_FOR: Duration = Duration::from_secs(10);
 
 /// Cut blobs remembered at most; the oldest are forgotten first. Each is a rare fault, so this is never reached in practice.
 const POISONED_MAX: usize = 1024;
+
+/// Blobs of which it is known for which repository they are fetched: all layers of some hundred images. Who announces a download after
+/// that many others have begun names none.
+const WANTED_MAX: usize = 10_000;
+
+/// For which repository each blob was asked for last: what the announcer says when it asks for peers.
+pub(crate) type Wanted = Recent<Digest, Repository>;
+
+/// No notes yet.
+pub(crate) fn wanted() -> Wanted {
+    Recent::new(WANTED_MAX)
+}
 
 /// Why a blob cannot be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,14 +56,15 @@ pub struct Fetch(Arc<Inner>);
 struct Inner {
     swarm: Swarm,
     store: Store,
+    wanted: Wanted,
     first_byte: Duration,
     poisoned: Mutex<HashMap<Digest, Instant>>,
 }
 
 impl Fetch {
-    /// A fetch that waits at most `first_byte` until a blob can begin.
-    pub fn new(swarm: Swarm, store: Store, first_byte: Duration) -> Self {
-        Self(Arc::new(Inner { swarm, store, first_byte, poisoned: Mutex::default() }))
+    /// A fetch that waits at most `first_byte` until a blob can begin, and leaves notes in `wanted` for the announcer of `swarm`.
+    pub(crate) fn new(swarm: Swarm, store: Store, wanted: Wanted, first_byte: Duration) -> Self {
+        Self(Arc::new(Inner { swarm, store, wanted, first_byte, poisoned: Mutex::default() }))
     }
 
     /// Whether the blob lies complete on this machine's disk.
@@ -57,16 +72,16 @@ impl Fetch {
         self.0.store.stat(digest).is_some()
     }
 
-    /// Opens a blob: its size is known, and its bytes come when they are read.
+    /// Opens a blob of one of `repositories`, the likeliest first: its size is known, and its bytes come when they are read.
     ///
     /// # Errors
     /// [`FetchError`], within the bound given to [`Self::new`].
-    pub async fn open(&self, digest: &Digest) -> Result<BlobStream, FetchError> {
+    pub async fn open(&self, digest: &Digest, repositories: &[Repository]) -> Result<BlobStream, FetchError> {
         if self.is_poisoned(digest) {
             return Err(FetchError::Poisoned);
         }
         let deadline = Instant::now() + self.0.first_byte;
-        let opened = tokio::time::timeout_at(deadline, self.0.swarm.open(digest)).await;
+        let opened = tokio::time::timeout_at(deadline, self.open_in(digest, repositories)).await;
         let reader = match opened {
             Ok(Ok(reader)) => reader,
             Ok(Err(OpenError::NotFound)) => return Err(FetchError::NotFound),
@@ -74,6 +89,24 @@ impl Fetch {
             Err(_elapsed) => return Err(self.too_slow()),
         };
         Ok(BlobStream { fetch: self.clone(), reader, deadline })
+    }
+
+    /// Asks for the blob in one repository after the other, as long as the answer is that there is no such blob for us.
+    async fn open_in(&self, digest: &Digest, repositories: &[Repository]) -> Result<BlobReader, OpenError> {
+        for repository in repositories {
+            // Twice, because another pull of the same blob may have put its own repository in the place of ours.
+            for _ in 0..2 {
+                self.0.wanted.note(*digest, repository.clone());
+                match self.0.swarm.open(digest).await {
+                    Err(OpenError::NotFound) => {}
+                    opened => return opened,
+                }
+                if self.0.wanted.of(digest).as_ref() == Some(repository) {
+                    break;
+                }
+            }
+        }
+        Err(OpenError::NotFound)
     }
 
     fn too_slow(&self) -> FetchError {

@@ -13,6 +13,7 @@ pub mod fetch;
 pub mod manifest_cache;
 pub mod mirror;
 pub mod namespace;
+mod recent;
 pub mod references;
 pub mod resolve;
 pub mod signals;

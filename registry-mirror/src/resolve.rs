@@ -18,11 +18,15 @@ use tokio::time::Instant;
 
 use crate::manifest_cache::ManifestCache;
 use crate::namespace::Namespaces;
+use crate::recent::Recent;
 use crate::references::{References, Resolved};
 
 /// For one resolution in all. A runtime waits for the manifest before it does anything else, and containerd 2.3 gives up after 30 s;
 /// a server on the same network answers in milliseconds or is down.
 const BUDGET: Duration = Duration::from_secs(3);
+
+/// Names that mean several repositories, of which one was found to have the manifest: far more than a machine pulls in a day.
+const FOUND_MAX: usize = 1_000;
 
 /// A manifest and how sure we are of it.
 #[derive(Clone, Debug)]
@@ -72,6 +76,8 @@ struct Inner {
     namespaces: Namespaces,
     references: References,
     manifests: ManifestCache,
+    /// Of several candidates, by the first of them, the one that had the last manifest.
+    found: Recent<Repository, Repository>,
 }
 
 /// What the server said about one candidate.
@@ -90,12 +96,30 @@ impl Resolver {
         references: References,
         manifests: ManifestCache,
     ) -> Self {
-        Self(Arc::new(Inner { server, client, namespaces, references, manifests }))
+        let found = Recent::new(FOUND_MAX);
+        Self(Arc::new(Inner { server, client, namespaces, references, manifests, found }))
     }
 
     /// The repositories on the server that may be meant.
     pub fn candidates(&self, host: Option<&Host>, repository: &Repository) -> Vec<Repository> {
         self.0.namespaces.candidates(host, repository)
+    }
+
+    /// The same for a blob: first the one whose manifest was asked for, of which the blob will be.
+    pub fn blob_candidates(&self, host: Option<&Host>, repository: &Repository) -> Vec<Repository> {
+        let mut candidates = self.candidates(host, repository);
+        if let [first, _, ..] = candidates.as_slice()
+            && let Some(found) = self.0.found.of(first)
+        {
+            candidates.sort_by_key(|candidate| *candidate != found);
+        }
+        candidates
+    }
+
+    fn note(&self, candidates: &[Repository], found: &Repository) {
+        if let [first, _, ..] = candidates {
+            self.0.found.note(first.clone(), found.clone());
+        }
     }
 
     /// Drops the oldest manifests and references beyond their limits.
@@ -130,7 +154,10 @@ impl Resolver {
         let mut unreachable = None;
         for candidate in &candidates {
             match self.ask(candidate, reference, deadline).await {
-                Answer::Found(found) => return Ok(*found),
+                Answer::Found(found) => {
+                    self.note(&candidates, candidate);
+                    return Ok(*found);
+                }
                 Answer::NotFound => {}
                 Answer::Unreachable(why) => unreachable = Some(why),
             }
@@ -142,9 +169,13 @@ impl Resolver {
 
     /// What is known without asking.
     async fn remembered(&self, candidates: &[Repository], reference: &Reference) -> Option<Found> {
-        let (inner, candidates, reference) = (Arc::clone(&self.0), candidates.to_vec(), reference.clone());
-        let look = move || candidates.iter().find_map(|candidate| inner.recall(candidate, &reference));
-        tokio::task::spawn_blocking(look).await.ok().flatten()
+        let (inner, names, reference) = (Arc::clone(&self.0), candidates.to_vec(), reference.clone());
+        let look = move || {
+            names.into_iter().find_map(|name| inner.recall(&name, &reference).map(|found| (name, found)))
+        };
+        let (name, found) = tokio::task::spawn_blocking(look).await.ok().flatten()?;
+        self.note(candidates, &name);
+        Some(found)
     }
 
     /// Asks the server about one candidate, within what is left of the budget.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use shoal_api::preheat::Preheat;
 use shoal_api::tags::Tags;
-use shoal_api::{Leases, MembersOnly};
+use shoal_api::{EverybodyMay, Leases, MembersOnly, Rights};
 use shoal_auth::Guard;
 use shoal_config::Secret;
 use shoal_events::PreheatHandler;
@@ -38,6 +38,7 @@ use crate::admin::upkeep::UpkeepAdmin;
 use crate::config::Config;
 use crate::owner_source::OwnerSource;
 use crate::preheat::{OriginPreheat, RegistryGate};
+use crate::rights::LinkedRights;
 use crate::tls::Certificates;
 use crate::upkeep::Upkeep;
 use crate::witnesses::Witnesses;
@@ -67,6 +68,7 @@ struct Rooms {
     tracker: Arc<Tracker>,
     registry: Registry,
     guard: Guard,
+    rights: Arc<dyn Rights>,
     upkeep: Upkeep,
     witnesses: Witnesses,
 }
@@ -117,7 +119,8 @@ impl App {
             let gate = Arc::new(MembersOnly::new(handler, secret));
             serve(tasks, certificates.of_members(listener), gate, &faces);
         };
-        members(&mut face_tasks, origin, Arc::new(OriginHandler::new(rooms.origin.clone())));
+        let blobs = OriginHandler::new(rooms.origin.clone(), Arc::clone(&rooms.rights));
+        members(&mut face_tasks, origin, Arc::new(blobs));
         members(&mut face_tasks, tracker, Arc::new(TrackerHandler::new(Arc::clone(&rooms.tracker))));
         members(&mut face_tasks, tags, Arc::new(TagsHandler::new(Arc::clone(&rooms.tags))));
         let mut admin_task = JoinSet::new();
@@ -172,13 +175,15 @@ impl Rooms {
         let options = OriginOptions { peer_id, cluster_key, envelope: certificates.envelope() };
         let origin = Origin::start(peer, options, store.clone(), SwarmMetrics::register(metrics));
         let owners = advertise::owners(config.advertise.host.as_deref(), addresses, peer_id).await?;
+        let guard = auth::guard(config.auth.as_ref(), &config.data_directory, witnesses.denials()).await?;
+        let rights: Arc<dyn Rights> = Arc::new(LinkedRights::new(guard.clone(), Arc::clone(&tags)));
         let tracker = Tracker::new(
             owners.over_tls(certificates.is_cluster_secure()),
             Arc::new(OwnerSource(origin.clone())),
+            Arc::clone(&rights),
             TrackerMetrics::register(metrics),
             TrackerOptions::with_seed(fastrand::u64(..)),
         );
-        let guard = auth::guard(config.auth.as_ref(), &config.data_directory, witnesses.denials()).await?;
         let options = RegistryOptions {
             guard: guard.clone(),
             upload_idle_max: config.uploads.expire_after.get(),
@@ -210,7 +215,7 @@ impl Rooms {
             options,
         );
         let registry = registry.with_witnesses(Arc::clone(&witnesses.events), Arc::clone(&witnesses.audit));
-        Ok(Self { store, tags, origin, tracker, registry, guard, upkeep, witnesses })
+        Ok(Self { store, tags, origin, tracker, registry, guard, rights, upkeep, witnesses })
     }
 
     /// What answers on the registry's port: notifications for preheating, else the registry.
@@ -231,7 +236,7 @@ impl Rooms {
     fn inside(&self) -> Inside {
         Inside {
             tracker: TrackerHandler::new(Arc::clone(&self.tracker)),
-            origin: OriginHandler::new(self.origin.clone()),
+            origin: OriginHandler::new(self.origin.clone(), Arc::new(EverybodyMay)),
             registry: Registry::new(
                 self.store.clone(),
                 Arc::clone(&self.tags),

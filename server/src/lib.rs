@@ -16,6 +16,7 @@ pub mod output;
 pub mod owner_source;
 mod preheat;
 pub mod ready;
+mod rights;
 mod tls;
 mod upkeep;
 mod witnesses;

@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod leases;
 pub mod origin;
 pub mod preheat;
+pub mod rights;
 pub mod tags;
 pub mod tracker;
 
@@ -20,6 +21,7 @@ pub use error::ApiError;
 pub use exchange::Base;
 pub use leases::{Claim, Lease, Leases};
 pub use origin::OriginClient;
+pub use rights::{EverybodyMay, Member, Rights, RightsError};
 pub use tracker::{
     AnnounceEvent, AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, ItemError, ItemErrorCode,
     ItemReply, Reach, TrackerClient,

@@ -1,4 +1,5 @@
-//! What is asked of an origin on port 15002: `GET` and `HEAD /blobs/{digest}` with `Range`, `GET /blobs/{digest}/metainfo`.
+//! What is asked of an origin on port 15002: `GET` and `HEAD /blobs/{digest}` with `Range`, `GET /blobs/{digest}/metainfo`; both with
+//! `?repository={name}`, for which the blob is wanted. Where the registry asks who somebody is, there is no answer without it.
 //!
 //! The URL of a blob is also what a tracker hands out as a web seed: a source of bytes for peers that find no other in time.
 //! Bytes that come from here are checked by the reader against the metainfo, as those of any other peer.
@@ -9,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use shoal_http::{Body, Client};
-use shoal_oci::Digest;
+use shoal_oci::{Digest, Repository};
 use shoal_swarm_types::{Metainfo, PieceLength};
 
 use crate::error::ApiError;
@@ -28,6 +29,9 @@ const METAINFO_LEN_MAX: usize = 17 * 1024 * 1024;
 /// Media type of [`Metainfo::encode`].
 pub const METAINFO_TYPE: &str = "application/octet-stream";
 
+/// The part of a query that names the repository.
+pub const REPOSITORY: &str = "repository";
+
 /// Path of a blob.
 pub fn blob_path(digest: &Digest) -> String {
     format!("/blobs/{digest}")
@@ -38,21 +42,44 @@ pub fn metainfo_path(digest: &Digest) -> String {
     format!("/blobs/{digest}/metainfo")
 }
 
-/// URL of a blob as a web seed, at the origin `authority` (`host:port`), which speaks `scheme`.
-pub fn web_seed_url(scheme: &str, authority: &str, digest: &Digest) -> String {
-    format!("{scheme}://{authority}{}", blob_path(digest))
+/// URL of a blob as a web seed, at the origin `authority` (`host:port`), which speaks `scheme`, for a peer that wants it for
+/// `repository`.
+pub fn web_seed_url(
+    scheme: &str,
+    authority: &str,
+    digest: &Digest,
+    repository: Option<&Repository>,
+) -> String {
+    format!("{scheme}://{authority}{}{}", blob_path(digest), repository_query(repository))
+}
+
+/// What stands behind a path to say for which repository a blob is wanted. Names of repositories need no escapes (RFC 3986, 3.4).
+fn repository_query(repository: Option<&Repository>) -> String {
+    repository.map_or_else(String::new, |repository| format!("?{REPOSITORY}={repository}"))
 }
 
 /// Asks origins. Cheap to clone.
 #[derive(Clone)]
 pub struct OriginClient {
     http: Client,
+    repository: Option<Repository>,
 }
 
 impl OriginClient {
     /// A client over a connection pool.
     pub const fn new(http: Client) -> Self {
-        Self { http }
+        Self { http, repository: None }
+    }
+
+    /// The same client, asking for blobs of `repository`.
+    #[must_use]
+    pub fn within(mut self, repository: Repository) -> Self {
+        self.repository = Some(repository);
+        self
+    }
+
+    fn url(&self, origin: &Base, path: &str) -> String {
+        format!("{}{}", origin.url(path), repository_query(self.repository.as_ref()))
     }
 
     /// Size of a blob in bytes; `None` when the origin does not have it.
@@ -61,7 +88,7 @@ impl OriginClient {
     /// [`ApiError`] when the origin does not answer, or not in our words.
     pub async fn stat(&self, origin: &Base, digest: &Digest) -> Result<Option<u64>, ApiError> {
         let what = format!("ask origin {origin} for {digest}");
-        let url = origin.url(&blob_path(digest));
+        let url = self.url(origin, &blob_path(digest));
         let request = exchange::request(Method::HEAD, &url, Body::empty())?;
         let response = exchange::send(&self.http, request, &what, TIMEOUT).await?;
         if response.status() == StatusCode::NOT_FOUND {
@@ -78,7 +105,7 @@ impl OriginClient {
     /// [`ApiError`] when the origin does not answer, or not in our words.
     pub async fn metainfo(&self, origin: &Base, digest: &Digest) -> Result<Option<Metainfo>, ApiError> {
         let what = format!("ask origin {origin} for the metainfo of {digest}");
-        let url = origin.url(&metainfo_path(digest));
+        let url = self.url(origin, &metainfo_path(digest));
         let request = exchange::request(Method::GET, &url, Body::empty())?;
         let response = exchange::send(&self.http, request, &what, TIMEOUT).await?;
         if response.status() == StatusCode::NOT_FOUND {
@@ -98,7 +125,7 @@ impl OriginClient {
     /// # Errors
     /// [`ApiError`] when the origin does not answer, or with other bytes than those.
     pub async fn read(&self, origin: &Base, digest: &Digest, range: Range<u64>) -> Result<Bytes, ApiError> {
-        self.read_url(&origin.url(&blob_path(digest)), range).await
+        self.read_url(&self.url(origin, &blob_path(digest)), range).await
     }
 
     /// The same for the URL of a web seed.

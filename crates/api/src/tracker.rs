@@ -16,7 +16,7 @@ mod tests;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use shoal_oci::Digest;
+use shoal_oci::{Digest, Repository};
 use shoal_swarm_types::{Metainfo, PeerId, PeerInfo};
 
 pub use client::{Reach, TrackerClient};
@@ -28,8 +28,9 @@ pub const ANNOUNCE_PATH: &str = "/announce";
 /// below 64 KiB and its answer within milliseconds.
 pub const ITEMS_MAX: usize = 256;
 
-/// Longest request body in bytes: [`ITEMS_MAX`] items with sha512 digests take about 60 KiB.
-pub const REQUEST_LEN_MAX: usize = 128 * 1024;
+/// Longest request body in bytes: [`ITEMS_MAX`] items with sha512 digests take about 60 KiB, and as much again with the longest names
+/// of repositories.
+pub const REQUEST_LEN_MAX: usize = 192 * 1024;
 
 /// Most metainfo bytes in one answer before base64. The metainfo of a blob of 1 TiB takes 8 MiB; items beyond the budget get
 /// [`ItemErrorCode::Unavailable`] and ask again with their next announce.
@@ -65,6 +66,10 @@ pub struct AnnounceItem {
     /// Whether the answer must carry the metainfo.
     #[serde(default)]
     pub need_metainfo: bool,
+    /// The repository for which a peer that lacks pieces wants the blob. Where the registry asks who somebody is, there is no answer
+    /// without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
 }
 
 /// Body of `POST /announce`.
@@ -90,7 +95,7 @@ pub struct AnnounceReply {
     /// Agents that have pieces, and the owners. Never the peer that asked; empty for a complete peer.
     #[serde(default)]
     pub peers: Vec<PeerInfo>,
-    /// URLs of the whole blob at its owners: `http://host:15002/blobs/{digest}`, to be read with `Range`.
+    /// URLs of the whole blob at its owners: `http://host:15002/blobs/{digest}?repository={name}`, to be read with `Range`.
     #[serde(default)]
     pub web_seeds: Vec<String>,
     /// When to announce this blob again, in milliseconds.
@@ -101,7 +106,7 @@ pub struct AnnounceReply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemErrorCode {
-    /// No owner has the blob and no peer offers it: asking again does not help.
+    /// No owner has the blob and no peer offers it, or it is not for whoever asks: asking again does not help.
     NotFound,
     /// The tracker cannot say now: ask again.
     Unavailable,

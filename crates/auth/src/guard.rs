@@ -144,6 +144,11 @@ impl Guard {
         self.0.is_none()
     }
 
+    /// Whether the names in a client certificate say who somebody is.
+    pub fn takes_certificates(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.settings.certificates)
+    }
+
     /// Whether `principal` may do `action` in `repository`: the policy gives it and the token does not exclude it.
     pub fn may(&self, principal: &Principal, action: Action, repository: &Repository) -> bool {
         self.decide(principal, action, repository) == Decision::Allowed

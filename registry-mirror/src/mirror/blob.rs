@@ -33,11 +33,12 @@ pub(super) async fn serve(
         tracing::info!(%digest, %repository, %error, "a blob cannot be given");
         OciError::new(ErrorCode::BlobUnknown, format!("{digest}: {error}"))
     };
-    if rooms.resolver.candidates(host, repository).is_empty() {
+    let repositories = rooms.resolver.blob_candidates(host, repository);
+    if repositories.is_empty() {
         rooms.metrics.request(RequestKind::Blob, AnswerSource::Miss);
         return Err(OciError::new(ErrorCode::BlobUnknown, "this mirror does not answer for that registry"));
     }
-    let mut stream = rooms.fetch.open(digest).await.map_err(refused)?;
+    let mut stream = rooms.fetch.open(digest, &repositories).await.map_err(refused)?;
     let head = reply::blob(digest, stream.size(), &selection(request, digest, stream.size()));
     let status = StatusCode::from_u16(head.status).unwrap_or(StatusCode::OK);
     if request.method() == Method::HEAD || head.body.is_empty() {

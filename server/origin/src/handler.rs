@@ -1,12 +1,15 @@
-//! The origin's HTTP face on port 15002: `GET` and `HEAD /blobs/{digest}` with `Range`, `GET /blobs/{digest}/metainfo`.
+//! The origin's HTTP face on port 15002: `GET` and `HEAD /blobs/{digest}` with `Range`, `GET /blobs/{digest}/metainfo`; both for the
+//! repository in `?repository=`, from which whoever asks must be allowed to pull.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use shoal_api::origin::METAINFO_TYPE;
-use shoal_http::{Body, Handler, Request, Response, json};
-use shoal_oci::{Digest, ParseDigestError, Selection, reply};
+use shoal_api::origin::{METAINFO_TYPE, REPOSITORY};
+use shoal_api::{Member, Rights, RightsError};
+use shoal_http::{Body, Handler, Request, Response, json, query};
+use shoal_oci::{Digest, ParseDigestError, ParseNameError, Repository, Selection, reply};
 
 use crate::body;
 use crate::error::OriginError;
@@ -15,6 +18,7 @@ use crate::origin::Origin;
 /// HTTP over an [`Origin`].
 pub struct OriginHandler {
     origin: Origin,
+    rights: Arc<dyn Rights>,
 }
 
 /// What a path asks for.
@@ -29,9 +33,11 @@ enum Question {
 enum Refusal {
     UnknownPath,
     Digest(ParseDigestError),
+    Repository(ParseNameError),
     Method,
     Absent(Digest),
     Range { size: u64 },
+    Rights(RightsError),
     Failed(OriginError),
 }
 
@@ -42,16 +48,17 @@ impl From<OriginError> for Refusal {
 }
 
 impl OriginHandler {
-    /// HTTP over `origin`.
-    pub const fn new(origin: Origin) -> Self {
-        Self { origin }
+    /// HTTP over `origin`, for those whom `rights` allow.
+    pub fn new(origin: Origin, rights: Arc<dyn Rights>) -> Self {
+        Self { origin, rights }
     }
 
-    async fn answer(&self, request: &Request) -> Result<Response, Refusal> {
+    async fn answer(&self, request: &Request, peer: SocketAddr) -> Result<Response, Refusal> {
         let question = Question::of(request.uri().path())?;
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Err(Refusal::Method);
         }
+        self.check_rights(request, peer, question.digest()).await?;
         match question {
             Question::Blob(digest) => self.blob(request, &digest).await,
             Question::Metainfo(digest) => {
@@ -59,6 +66,25 @@ impl OriginHandler {
                 Ok(json::with_type(StatusCode::OK, METAINFO_TYPE, metainfo.encode()))
             }
         }
+    }
+
+    /// Whether whoever asks may have the blob. If not, it hears what it would hear if the blob were not here.
+    async fn check_rights(
+        &self,
+        request: &Request,
+        peer: SocketAddr,
+        digest: &Digest,
+    ) -> Result<(), Refusal> {
+        let repository = query::value(request.uri().query(), REPOSITORY);
+        let repository = repository.map(|name| name.parse::<Repository>()).transpose();
+        let repository = repository.map_err(Refusal::Repository)?;
+        let member = Member::of(request, peer);
+        if self.rights.may_read(&member, repository.as_ref(), digest).await.map_err(Refusal::Rights)? {
+            return Ok(());
+        }
+        let repository = repository.as_ref().map(Repository::as_str);
+        tracing::debug!(%digest, repository, %peer, "not handed out");
+        Err(Refusal::Absent(*digest))
     }
 
     async fn blob(&self, request: &Request, digest: &Digest) -> Result<Response, Refusal> {
@@ -84,6 +110,12 @@ impl OriginHandler {
 }
 
 impl Question {
+    const fn digest(&self) -> &Digest {
+        match self {
+            Self::Blob(digest) | Self::Metainfo(digest) => digest,
+        }
+    }
+
     fn of(path: &str) -> Result<Self, Refusal> {
         let rest = path.strip_prefix("/blobs/").ok_or(Refusal::UnknownPath)?;
         let (digest, metainfo) = match rest.split_once('/') {
@@ -92,7 +124,7 @@ impl Question {
             Some(_) => return Err(Refusal::UnknownPath),
         };
         // Clients may write the colon as %3A.
-        let digest = shoal_http::query::decode_segment(digest).unwrap_or_default();
+        let digest = query::decode_segment(digest).unwrap_or_default();
         let digest: Digest = digest.parse().map_err(Refusal::Digest)?;
         Ok(if metainfo { Self::Metainfo(digest) } else { Self::Blob(digest) })
     }
@@ -106,6 +138,9 @@ impl Refusal {
                 (StatusCode::NOT_FOUND, known, None)
             }
             Self::Digest(error) => (StatusCode::BAD_REQUEST, format!("invalid digest: {error}"), None),
+            Self::Repository(error) => {
+                (StatusCode::BAD_REQUEST, format!("invalid {REPOSITORY}: {error}"), None)
+            }
             Self::Method => {
                 let allow = (header::ALLOW, "GET, HEAD".to_owned());
                 (
@@ -120,6 +155,11 @@ impl Refusal {
             Self::Range { size } => {
                 let stated = (header::CONTENT_RANGE, shoal_oci::range::unsatisfied_range(size));
                 (StatusCode::RANGE_NOT_SATISFIABLE, format!("the blob has {size} bytes"), Some(stated))
+            }
+            Self::Rights(error) => {
+                tracing::error!(%error, "an origin request failed");
+                let again = (header::RETRY_AFTER, "1".to_owned());
+                (StatusCode::SERVICE_UNAVAILABLE, error.to_string(), Some(again))
             }
             Self::Failed(error @ OriginError::Busy) => {
                 let again = (header::RETRY_AFTER, "1".to_owned());
@@ -138,8 +178,8 @@ impl Refusal {
 
 #[async_trait]
 impl Handler for OriginHandler {
-    async fn handle(&self, request: Request, _peer: SocketAddr) -> Response {
-        self.answer(&request).await.unwrap_or_else(Refusal::into_response)
+    async fn handle(&self, request: Request, peer: SocketAddr) -> Response {
+        self.answer(&request, peer).await.unwrap_or_else(Refusal::into_response)
     }
 }
 

@@ -17,7 +17,13 @@ use crate::client::{Registry, TIMEOUT, config, content};
 const LAYER_SIZE: usize = 1_500_000;
 
 fn started(digest: Digest) -> AnnounceItem {
-    AnnounceItem { digest, event: AnnounceEvent::Started, complete: false, need_metainfo: true }
+    AnnounceItem {
+        digest,
+        event: AnnounceEvent::Started,
+        complete: false,
+        need_metainfo: true,
+        repository: None,
+    }
 }
 
 fn tracker(app: &App, peer: u8, port: u16) -> TrackerClient {
@@ -86,6 +92,7 @@ impl Announcer for Tracked {
             },
             complete: item.complete,
             need_metainfo: item.need_metainfo,
+            repository: None,
         });
         let replies = self.0.announce(items.collect()).await;
         let reply = |reply: Result<shoal_api::AnnounceReply, shoal_api::ItemError>| match reply {

@@ -8,8 +8,9 @@ use shoal_api::tracker::{
     AnnounceEvent, AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, ITEMS_MAX, ItemError,
     ItemErrorCode, METAINFO_LEN_MAX,
 };
+use shoal_api::{Member, Rights, RightsError};
 use shoal_http::Shutdown;
-use shoal_oci::Digest;
+use shoal_oci::{Digest, Repository};
 use shoal_swarm_types::{Metainfo, PeerId, PeerInfo};
 use shoal_telemetry::TrackerMetrics;
 use shoal_telemetry::rooms::tracker::TrackerResult;
@@ -57,6 +58,7 @@ pub struct Tracker {
     fleet: Fleet,
     owners: Owners,
     source: Arc<dyn MetainfoSource>,
+    rights: Arc<dyn Rights>,
     metrics: TrackerMetrics,
     peers_max: usize,
     seeds: Mutex<fastrand::Rng>,
@@ -89,10 +91,11 @@ struct Round {
 }
 
 impl Tracker {
-    /// A tracker that knows nobody yet.
+    /// A tracker that knows nobody yet, and hands out what `rights` allow.
     pub fn new(
         owners: Owners,
         source: Arc<dyn MetainfoSource>,
+        rights: Arc<dyn Rights>,
         metrics: TrackerMetrics,
         options: TrackerOptions,
     ) -> Self {
@@ -101,23 +104,24 @@ impl Tracker {
             fleet: Fleet::default(),
             owners,
             source,
+            rights,
             metrics,
             peers_max: options.peers_max,
             seeds: Mutex::new(fastrand::Rng::with_seed(options.seed)),
         }
     }
 
-    /// Answers a request that came from `source`.
+    /// Answers a request of `member`.
     ///
     /// # Errors
     /// [`InvalidAnnounce`] when the request as a whole makes no sense; errors about single blobs are in the response.
     pub async fn announce(
         &self,
         request: &AnnounceRequest,
-        source: IpAddr,
+        member: &Member,
         now: Instant,
     ) -> Result<AnnounceResponse, InvalidAnnounce> {
-        let addr = announced_addr(request, source)?;
+        let addr = announced_addr(request, member.address)?;
         self.fleet.note(request.peer_id, addr, now);
         let rng = self.seeds.lock().unwrap_or_else(PoisonError::into_inner).fork();
         let deadline = now + SOURCE_TIMEOUT;
@@ -125,7 +129,7 @@ impl Tracker {
             Round { id: request.peer_id, addr, now, deadline, metainfo_left: METAINFO_LEN_MAX, rng };
         let mut items = Vec::with_capacity(request.items.len());
         for item in &request.items {
-            let result = self.announce_item(item, &mut round).await;
+            let result = self.announce_item(item, member, &mut round).await;
             self.metrics.announces.of(result_label(&result)).inc();
             items.push(result.into());
         }
@@ -135,6 +139,7 @@ impl Tracker {
     async fn announce_item(
         &self,
         item: &AnnounceItem,
+        member: &Member,
         round: &mut Round,
     ) -> Result<AnnounceReply, ItemError> {
         if item.event == AnnounceEvent::Stopped {
@@ -147,6 +152,7 @@ impl Tracker {
         if item.complete || item.event == AnnounceEvent::Completed {
             return Ok(self.admit(item, true, None, round));
         }
+        self.check_rights(item, member, round).await?;
         let requester = (round.id, round.addr);
         let peers = self.swarms.handout(&item.digest, requester, self.peers_max, round.now, &mut round.rng);
         let (size, metainfo) = self.ask_owners(item, !peers.is_empty(), round).await?;
@@ -154,11 +160,36 @@ impl Tracker {
         if size.is_some() {
             // Owners first: they are known to have every piece, and a client that takes a prefix keeps them.
             reply.peers = self.owners.peers(&item.digest);
-            reply.web_seeds = self.owners.web_seeds(&item.digest);
+            reply.web_seeds = self.owners.web_seeds(&item.digest, item.repository.as_ref());
         }
         reply.peers.extend(peers);
         reply.metainfo = metainfo;
         Ok(reply)
+    }
+
+    /// Whether a peer that lacks pieces may have them. If not, it hears what it would hear if there were no such blob. A peer that has the
+    /// whole of it is not asked: it is told nothing.
+    async fn check_rights(
+        &self,
+        item: &AnnounceItem,
+        member: &Member,
+        round: &Round,
+    ) -> Result<(), ItemError> {
+        let repository = item.repository.as_ref();
+        let asked = self.rights.may_read(member, repository, &item.digest);
+        let answer = tokio::time::timeout_at(round.deadline, asked).await;
+        match answer.unwrap_or_else(|_elapsed| Err(RightsError("no answer in time".to_owned()))) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let repository = repository.map(Repository::as_str);
+                tracing::debug!(digest = %item.digest, repository, address = %member.address, "not handed out");
+                Err(not_found(item))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "announce without rights");
+                Err(ItemError::new(ItemErrorCode::Unavailable, error.to_string()))
+            }
+        }
     }
 
     /// What the owners know of a blob. A peer that has the metainfo may go on without them as long as others share the blob.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::{Method, StatusCode, header};
 use serde::Serialize;
+use shoal_api::Member;
 use shoal_api::tracker::{ANNOUNCE_PATH, AnnounceRequest, REQUEST_LEN_MAX};
 use shoal_http::{Handler, Request, Response, json, query};
 use shoal_oci::Digest;
@@ -61,11 +62,12 @@ impl TrackerHandler {
     }
 
     async fn announce(&self, request: Request, peer: SocketAddr) -> Response {
+        let member = Member::of(&request, peer);
         let request: AnnounceRequest = match json::read(request.into_body(), REQUEST_LEN_MAX).await {
             Ok(request) => request,
             Err(answer) => return self.invalid(answer),
         };
-        match self.tracker.announce(&request, peer.ip(), Instant::now()).await {
+        match self.tracker.announce(&request, &member, Instant::now()).await {
             Ok(response) => json::response(StatusCode::OK, &response),
             Err(error) => self.invalid(json::error(StatusCode::BAD_REQUEST, error.to_string())),
         }

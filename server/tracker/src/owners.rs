@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use shoal_api::origin::web_seed_url;
-use shoal_oci::Digest;
+use shoal_oci::{Digest, Repository};
 use shoal_ring::{MemberId, Ring};
 use shoal_swarm_types::{PeerId, PeerInfo};
 
@@ -41,11 +41,13 @@ impl Owners {
         members.into_iter().filter_map(peer).collect()
     }
 
-    /// The URLs of `digest` at its owners.
-    pub fn web_seeds(&self, digest: &Digest) -> Vec<String> {
+    /// The URLs of `digest` at its owners, for a peer that wants it for `repository`.
+    pub fn web_seeds(&self, digest: &Digest, repository: Option<&Repository>) -> Vec<String> {
         let members = self.ring.owners(digest, self.replicas);
         let scheme = if self.secure { "https" } else { "http" };
-        members.iter().map(|member| web_seed_url(scheme, &member.addresses.origin, digest)).collect()
+        let url =
+            |member: &&shoal_ring::Member| web_seed_url(scheme, &member.addresses.origin, digest, repository);
+        members.iter().map(url).collect()
     }
 
     /// The ring.

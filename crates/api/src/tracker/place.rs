@@ -72,7 +72,7 @@ mod tests {
             peers: vec![peer("0.0.0.0:15001"), peer("[::]:15001"), peer("10.0.0.7:16001")],
             web_seeds: vec![
                 "http://0.0.0.0:15002/blobs/sha256:aa".into(),
-                "http://[::]:15002/blobs/sha256:aa".into(),
+                "http://[::]:15002/blobs/sha256:aa?repository=a/b".into(),
                 "http://origin:15002/blobs/sha256:aa".into(),
             ],
             ..AnnounceReply::default()
@@ -87,7 +87,7 @@ mod tests {
         let addrs: Vec<_> = reply.peers.iter().map(|peer| peer.addr.to_string()).collect();
         assert_eq!(addrs, ["192.0.2.1:15001", "192.0.2.1:15001", "10.0.0.7:16001"]);
         assert_eq!(reply.web_seeds[0], "http://192.0.2.1:15002/blobs/sha256:aa");
-        assert_eq!(reply.web_seeds[1], "http://192.0.2.1:15002/blobs/sha256:aa");
+        assert_eq!(reply.web_seeds[1], "http://192.0.2.1:15002/blobs/sha256:aa?repository=a/b");
         assert_eq!(reply.web_seeds[2], "http://origin:15002/blobs/sha256:aa");
         assert!(!is_unplaced(&reply));
     }

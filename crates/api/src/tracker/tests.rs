@@ -52,7 +52,7 @@ fn reply_to(item: &AnnounceItem) -> ItemReply {
     ItemReply::Ok(AnnounceReply {
         metainfo: item.need_metainfo.then(|| Metainfo::of(item.digest, &[7; 200_000])),
         peers: vec![owner],
-        web_seeds: vec![crate::origin::web_seed_url("http", "[::]:15002", &item.digest)],
+        web_seeds: vec![crate::origin::web_seed_url("http", "[::]:15002", &item.digest, None)],
         interval_ms: 3000,
     })
 }
@@ -67,6 +67,7 @@ fn items(numbers: std::ops::Range<u32>) -> Vec<AnnounceItem> {
         event: AnnounceEvent::Started,
         complete: false,
         need_metainfo: true,
+        repository: None,
     };
     numbers.map(item).collect()
 }
@@ -214,6 +215,11 @@ fn the_json_is_what_the_protocol_says() {
     let request: AnnounceRequest = serde_json::from_str(&text).unwrap();
     assert_eq!((request.ip, request.items[0].complete), (None, false));
     assert_eq!(request.items[0].event, AnnounceEvent::Started);
+    assert_eq!(request.items[0].repository, None, "agents that know nothing of it are understood");
+    let item = AnnounceItem { repository: Some("team/app".parse().unwrap()), ..request.items[0].clone() };
+    let json = serde_json::to_string(&item).unwrap();
+    assert!(json.ends_with(r#""repository":"team/app"}"#), "{json}");
+    assert_eq!(serde_json::from_str::<AnnounceItem>(&json).unwrap(), item);
     let error = ItemReply::Error(ItemError::new(ItemErrorCode::NotFound, "gone"));
     assert_eq!(serde_json::to_string(&error).unwrap(), r#"{"error":{"code":"not_found","message":"gone"}}"#);
     let reply = reply_to(&items(1..2)[0]);

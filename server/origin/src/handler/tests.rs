@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use shoal_api::{Base, OriginClient};
+use async_trait::async_trait;
+use shoal_api::{Base, EverybodyMay, OriginClient};
 use shoal_http::{Client, Limits, Listener, Shutdown};
 use shoal_oci::Algorithm;
 use shoal_store::{Options, Store};
@@ -24,6 +25,10 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
+        Self::with(Arc::new(EverybodyMay)).await
+    }
+
+    async fn with(rights: Arc<dyn Rights>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(dir.path(), Options::durable()).unwrap();
         let peer = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -32,7 +37,7 @@ impl Fixture {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = Base::parse(&format!("http://{}", listener.local_addr())).unwrap();
         let shutdown = Shutdown::new();
-        let handler = Arc::new(OriginHandler::new(origin.clone()));
+        let handler = Arc::new(OriginHandler::new(origin.clone(), rights));
         tokio::spawn(listener.serve(handler, Limits::default(), shutdown.clone()));
         Self { _dir: dir, store, origin, base, http: Client::default(), shutdown }
     }
@@ -110,6 +115,57 @@ async fn what_is_not_there_or_makes_no_sense_is_refused_in_json() {
         assert_eq!(answer.status(), want, "{path}");
         assert!(answer.into_body().collect(1 << 10).await.unwrap().starts_with(b"{\"error\""), "{path}");
     }
+}
+
+/// Gives what is in `team/app`; of `team/broken` nothing is known.
+struct OnlyApp;
+
+#[async_trait]
+impl Rights for OnlyApp {
+    async fn may_read(
+        &self,
+        _: &Member,
+        repository: Option<&Repository>,
+        _: &Digest,
+    ) -> Result<bool, RightsError> {
+        match repository.map(Repository::as_str) {
+            Some("team/broken") => Err(RightsError("disk on fire".to_owned())),
+            name => Ok(name == Some("team/app")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_not_read_a_blob_hears_that_it_is_not_here() {
+    let fixture = Fixture::with(Arc::new(OnlyApp)).await;
+    let (digest, absent) = (fixture.put(b"a layer"), Digest::sha256(b"absent"));
+    let refusal = |digest: &Digest| format!("{{\"error\":\"this origin does not have {digest}\"}}");
+    for path in ["", "/metainfo"] {
+        for query in ["", "?repository=team/other"] {
+            for digest in [digest, absent] {
+                let answer = fixture.get(&format!("/blobs/{digest}{path}{query}"), None, Method::GET).await;
+                assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}{query}");
+                assert_eq!(answer.into_body().collect(1 << 10).await.unwrap(), refusal(&digest));
+            }
+        }
+        for (name, want) in [
+            ("team/app", StatusCode::OK),
+            ("team%2Fapp", StatusCode::OK),
+            ("team/broken", StatusCode::SERVICE_UNAVAILABLE),
+            ("TEAM", StatusCode::BAD_REQUEST),
+        ] {
+            let path = format!("/blobs/{digest}{path}?repository={name}");
+            assert_eq!(fixture.get(&path, None, Method::HEAD).await.status(), want, "{path}");
+        }
+    }
+    let stranger = OriginClient::new(fixture.http.clone());
+    let client = stranger.clone().within("team/app".parse().unwrap());
+    assert_eq!(stranger.stat(&fixture.base, &digest).await.unwrap(), None);
+    assert_eq!(client.stat(&fixture.base, &digest).await.unwrap(), Some(7));
+    assert_eq!(stranger.metainfo(&fixture.base, &digest).await.unwrap(), None);
+    assert_eq!(client.metainfo(&fixture.base, &digest).await.unwrap().unwrap().size(), 7);
+    assert!(stranger.read(&fixture.base, &digest, 0..7).await.is_err());
+    assert_eq!(client.read(&fixture.base, &digest, 2..7).await.unwrap(), "layer");
 }
 
 #[tokio::test]

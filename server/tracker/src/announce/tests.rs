@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use shoal_api::EverybodyMay;
 use shoal_oci::Digest;
-use shoal_ring::{Addresses, Member, Ring, Weight};
+use shoal_ring::{Addresses, Ring, Weight};
 use shoal_swarm_types::{Metainfo, PeerInfo};
 
 use super::*;
@@ -43,18 +44,22 @@ const OWNER: PeerId = PeerId([0xee; 20]);
 fn owners() -> Owners {
     let id: shoal_ring::MemberId = "server".parse().unwrap();
     let addresses = Addresses { peer: "0.0.0.0:15001".into(), origin: "0.0.0.0:15002".into() };
-    let member = Member { id: id.clone(), weight: Weight::default(), addresses };
+    let member = shoal_ring::Member { id: id.clone(), weight: Weight::default(), addresses };
     Owners::new(Ring::new(vec![member], 1), BTreeMap::from([(id, OWNER)]), 1)
 }
 
 pub(crate) fn tracker(source: &Arc<FakeSource>) -> Tracker {
-    Tracker::new(owners(), source.clone(), TrackerMetrics::default(), TrackerOptions::with_seed(1))
+    tracker_with(source, Arc::new(EverybodyMay))
+}
+
+fn tracker_with(source: &Arc<FakeSource>, rights: Arc<dyn Rights>) -> Tracker {
+    Tracker::new(owners(), source.clone(), rights, TrackerMetrics::default(), TrackerOptions::with_seed(1))
 }
 
 const BLOB: &[u8] = b"a layer";
 
 fn item(event: AnnounceEvent, complete: bool, need_metainfo: bool) -> AnnounceItem {
-    AnnounceItem { digest: Digest::sha256(BLOB), event, complete, need_metainfo }
+    AnnounceItem { digest: Digest::sha256(BLOB), event, complete, need_metainfo, repository: None }
 }
 
 /// What peer `number` hears when it announces one item.
@@ -65,8 +70,8 @@ async fn ask(
     now: Instant,
 ) -> Result<AnnounceReply, ItemError> {
     let request = AnnounceRequest { peer_id: PeerId([number; 20]), port: 16001, ip: None, items: vec![item] };
-    let source = IpAddr::from([10, 0, 0, number]);
-    let response = tracker.announce(&request, source, now).await.unwrap();
+    let member = Member::from(IpAddr::from([10, 0, 0, number]));
+    let response = tracker.announce(&request, &member, now).await.unwrap();
     response.items.into_iter().next().unwrap().into()
 }
 
@@ -146,7 +151,7 @@ async fn peers_go_on_without_owners_while_somebody_shares_the_blob() {
 async fn requests_that_make_no_sense_are_refused() {
     let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
     let good = AnnounceRequest { peer_id: PeerId([1; 20]), port: 1, ip: None, items: vec![] };
-    let home = IpAddr::from([127, 0, 0, 1]);
+    let home = Member::from(IpAddr::from([127, 0, 0, 1]));
     for (request, why) in [
         (AnnounceRequest { port: 0, ..good.clone() }, InvalidAnnounce::Port),
         (AnnounceRequest { ip: Some("::".parse().unwrap()), ..good.clone() }, InvalidAnnounce::Address),
@@ -159,9 +164,9 @@ async fn requests_that_make_no_sense_are_refused() {
             InvalidAnnounce::TooMany,
         ),
     ] {
-        assert_eq!(tracker.announce(&request, home, now).await, Err(why));
+        assert_eq!(tracker.announce(&request, &home, now).await, Err(why));
     }
-    assert_eq!(tracker.announce(&good, home, now).await, Ok(AnnounceResponse::default()));
+    assert_eq!(tracker.announce(&good, &home, now).await, Ok(AnnounceResponse::default()));
 }
 
 #[tokio::test]
@@ -169,9 +174,79 @@ async fn addresses_are_the_stated_or_the_canonical_source() {
     let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
     let items = vec![item(Started, false, false)];
     let mut request = AnnounceRequest { peer_id: PeerId([1; 20]), port: 7, ip: None, items };
-    tracker.announce(&request, "::ffff:10.1.1.1".parse().unwrap(), now).await.unwrap();
+    let at = |address: &str| Member::from(address.parse::<IpAddr>().unwrap());
+    tracker.announce(&request, &at("::ffff:10.1.1.1"), now).await.unwrap();
     (request.peer_id, request.ip) = (PeerId([2; 20]), Some("2001:db8::2".parse().unwrap()));
-    tracker.announce(&request, "10.9.9.9".parse().unwrap(), now).await.unwrap();
+    tracker.announce(&request, &at("10.9.9.9"), now).await.unwrap();
     let addrs: Vec<_> = tracker.agents().iter().map(|agent| agent.addr.to_string()).collect();
     assert_eq!(addrs, ["10.1.1.1:7", "[2001:db8::2]:7"]);
+}
+
+/// Gives the blobs of `team/app` to the member at 10.0.0.1; of `team/broken` nothing is known.
+struct OnlyFirst;
+
+#[async_trait]
+impl Rights for OnlyFirst {
+    async fn may_read(
+        &self,
+        member: &Member,
+        repository: Option<&Repository>,
+        _: &Digest,
+    ) -> Result<bool, RightsError> {
+        match repository.map(Repository::as_str) {
+            Some("team/broken") => Err(RightsError("disk on fire".into())),
+            name => Ok(name == Some("team/app") && member.address == IpAddr::from([10, 0, 0, 1])),
+        }
+    }
+}
+
+fn of(repository: &str, item: AnnounceItem) -> AnnounceItem {
+    AnnounceItem { repository: Some(repository.parse().unwrap()), ..item }
+}
+
+#[tokio::test]
+async fn whoever_may_not_read_a_blob_hears_that_there_is_none() {
+    let tracker = tracker_with(&FakeSource::with(&[BLOB]), Arc::new(OnlyFirst));
+    let now = Instant::now();
+    let reply = ask(&tracker, 1, of("team/app", item(Started, false, true)), now).await.unwrap();
+    let seed = format!("http://0.0.0.0:15002/blobs/{}?repository=team/app", Digest::sha256(BLOB));
+    assert_eq!(reply.web_seeds, [seed]);
+    let absent =
+        AnnounceItem { digest: Digest::sha256(b"absent"), ..of("team/app", item(Started, false, true)) };
+    let absent = ask(&tracker, 1, absent, now).await.unwrap_err();
+    for refused in [
+        (1, item(Started, false, true)),
+        (1, of("team/other", item(Started, false, true))),
+        (2, of("team/app", item(Started, false, true))),
+        (2, of("team/app", item(Periodic, false, false))),
+        (2, item(Periodic, false, false)),
+    ] {
+        let (number, asked) = refused.clone();
+        let error = ask(&tracker, number, asked.clone(), now).await.unwrap_err();
+        assert_eq!(error.code, ItemErrorCode::NotFound, "{refused:?}");
+        assert_eq!(
+            error.message.replace(&asked.digest.to_string(), ""),
+            absent.message.replace(&Digest::sha256(b"absent").to_string(), "")
+        );
+    }
+    let reply = ask(&tracker, 1, of("team/app", item(Periodic, false, false)), now).await.unwrap();
+    assert!(agents(&reply).is_empty(), "the refused are not introduced: {reply:?}");
+}
+
+#[tokio::test]
+async fn a_holder_is_introduced_without_a_repository_and_told_nothing() {
+    let tracker = tracker_with(&FakeSource::with(&[BLOB]), Arc::new(OnlyFirst));
+    let now = Instant::now();
+    let seed = ask(&tracker, 2, item(Started, true, true), now).await.unwrap();
+    assert!(seed.metainfo.is_none() && seed.peers.is_empty() && seed.web_seeds.is_empty());
+    let reply = ask(&tracker, 1, of("team/app", item(Started, false, true)), now).await.unwrap();
+    assert_eq!(agents(&reply), [2]);
+}
+
+#[tokio::test]
+async fn rights_that_cannot_be_looked_up_are_asked_for_again() {
+    let tracker = tracker_with(&FakeSource::with(&[BLOB]), Arc::new(OnlyFirst));
+    let asked = of("team/broken", item(Started, false, true));
+    let error = ask(&tracker, 1, asked, Instant::now()).await.unwrap_err();
+    assert_eq!(error.code, ItemErrorCode::Unavailable);
 }
