@@ -16,5 +16,8 @@ mod line;
 #[path = "whole/process.rs"]
 mod process;
 #[cfg(test)]
+#[path = "whole/upkeep.rs"]
+mod upkeep;
+#[cfg(test)]
 #[path = "whole/witnesses.rs"]
 mod witnesses;
