@@ -52,7 +52,7 @@ pub struct Server {
     pub password: Option<Secret>,
 }
 
-/// What this agent shows the other members of its cluster, and whom it takes for one: `shoalctl ca issue DIR NAME --agent` makes the files.
+/// What this agent shows the other members of its cluster, and whom it takes for one: `shoalctl ca issue DIR NAME --as agent` makes the files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterTls {
@@ -289,6 +289,8 @@ fn is_host(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -346,5 +348,27 @@ mod tests {
         config.server.trackers = vec!["http://t:15003".to_owned(), "t:15003".to_owned()];
         let keys: Vec<_> = config.problems().into_iter().map(|problem| problem.path).collect();
         assert_eq!(keys, ["server.trackers"]);
+    }
+
+    #[test]
+    fn the_page_for_operators_shows_every_key() {
+        let page = include_str!("../../docs/operations/agent.md");
+        let (_, rest) = page.split_once("```yaml\n").unwrap();
+        let (shown, _) = rest.split_once("```").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("agent.yaml");
+        std::fs::write(&file, shown).unwrap();
+        let sources = Sources { file: Some(file), environment: BTreeMap::new(), ..Sources::default() };
+        let config: Config = shoal_config::load_checked(&sources, Config::problems).unwrap();
+        let usual = Config {
+            server: Server { host: config.server.host.clone(), ..Server::default() },
+            ..Config::default()
+        };
+        assert_eq!(shoal_config::render(&config), shoal_config::render(&usual));
+        let key = |line: &str| line.trim_matches(['#', ' ']).split_once(':').map(|(key, _)| key.to_owned());
+        let keys: Vec<_> = shown.lines().filter_map(key).collect();
+        let rendered = shoal_config::render(&usual);
+        let missing: Vec<_> = rendered.lines().filter_map(key).filter(|key| !keys.contains(key)).collect();
+        assert_eq!(missing, [""; 0], "docs/operations/agent.md does not show these keys");
     }
 }

@@ -21,7 +21,7 @@ pub struct RegistryTls {
     pub client_required: bool,
 }
 
-/// What this server shows the agents, and whom it takes for one: `shoalctl ca issue DIR NAME --server` makes the files. With it, every
+/// What this server shows the agents, and whom it takes for one: `shoalctl ca issue DIR NAME --as server` makes the files. With it, every
 /// port but the registry's and the admin's speaks TLS and takes members of the cluster only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
