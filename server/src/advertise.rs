@@ -72,7 +72,7 @@ mod tests {
     async fn advertise(host: Option<&str>, peer: &str) -> (String, String) {
         let digest = Digest::sha256(b"x");
         let owners = owners(host, &addresses(peer), PeerId([1; 20])).await.unwrap();
-        let seed = owners.web_seeds(&digest)[0].replace(&digest.to_string(), "D");
+        let seed = owners.web_seeds(&digest, None)[0].replace(&digest.to_string(), "D");
         (owners.peers(&digest)[0].addr.to_string(), seed)
     }
 
