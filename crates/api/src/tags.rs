@@ -16,6 +16,9 @@ pub use change::{Condition, DeleteOutcome, Match, PutManifest, PutOutcome, Refer
 /// One entry of a list of referrers: `media_type`, `digest`, `size`, `artifact_type` and `annotations` are set, nothing else.
 pub type Referrer = Descriptor;
 
+/// The most tags that [`Tags::tags_needing`] names. Who gets this many does not know all of them.
+pub const TAGS_NEEDING_MAX: usize = 10_000;
+
 /// What the registry needs to remember and to find again.
 #[async_trait]
 pub trait Tags: Send + Sync + 'static {
@@ -74,8 +77,9 @@ pub trait Tags: Send + Sync + 'static {
         outbox: Vec<Bytes>,
     ) -> Result<DeleteOutcome, TagsError>;
 
-    /// The tags that name a manifest, in byte order; at most 10,000 of them.
-    async fn tags_of(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>, TagsError>;
+    /// The tags that need a blob or a manifest, in byte order; at most [`TAGS_NEEDING_MAX`] of them. They name it, or a manifest that
+    /// references it, be it through indexes. A subject is no reference.
+    async fn tags_needing(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>, TagsError>;
 
     /// Remembers that a manifest was pulled just now. Kept in memory and written in batches, at the latest after a minute and at
     /// shutdown; a crash forgets those that were not written.

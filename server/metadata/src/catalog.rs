@@ -72,8 +72,9 @@ pub trait Catalog: Send + Sync + 'static {
         outbox: Vec<Bytes>,
     ) -> Result<DeleteOutcome>;
 
-    /// The tags that name a manifest, in byte order; at most [`PAGE_LIMIT_MAX`].
-    async fn tags_of(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>>;
+    /// The tags that need a blob or a manifest, in byte order; at most [`PAGE_LIMIT_MAX`]. They name it, or a manifest that references
+    /// it, be it through indexes. A subject is no reference.
+    async fn tags_needing(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>>;
 
     /// Remembers that a manifest was pulled just now. Written in batches, at the latest after a minute and when the engine closes.
     fn pulled(&self, repository: &Repository, reference: &Reference);

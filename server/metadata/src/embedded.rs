@@ -269,9 +269,9 @@ impl Catalog for Embedded {
         .await
     }
 
-    async fn tags_of(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>> {
+    async fn tags_needing(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>> {
         let (repository, digest) = (repository.clone(), *digest);
-        self.read(move |connection| manifests::tags_of(connection, &repository, &digest)).await
+        self.read(move |connection| manifests::tags_needing(connection, &repository, &digest)).await
     }
 
     fn pulled(&self, repository: &Repository, reference: &Reference) {

@@ -18,7 +18,7 @@ use shoal_telemetry::RegistryMetrics;
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{self, Answer, Refusal};
-use crate::{answer, condition, events};
+use crate::{answer, condition, events, tag_rights};
 
 /// Reads that wait between disk and network. With one waiting and one being read, disk and network work at the same time, and a
 /// reader of the largest blobs holds 12 MiB.
@@ -54,6 +54,7 @@ pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, dige
 /// DELETE: the blob leaves this repository. Its content stays for the others, until it is collected.
 pub(crate) async fn delete(cx: &Context, call: &Call, repository: &Repository, digest: Digest) -> Answer {
     let outbox = events::deleted(cx, call, repository, &Reference::Digest(digest));
+    let _order = tag_rights::check_delete_digest(cx, call, repository, &digest).await?;
     if cx.tags.unlink_blob(repository, &digest, outbox).await? {
         Ok(answer::empty(StatusCode::ACCEPTED, Vec::new()))
     } else {

@@ -149,7 +149,7 @@ pub(crate) async fn delete(
             cx.tags.delete_tag(repository, tag, condition, outbox).await?
         }
         Reference::Digest(digest) => {
-            let _order = tag_rights::check_delete_manifest(cx, call, repository, digest).await?;
+            let _order = tag_rights::check_delete_digest(cx, call, repository, digest).await?;
             cx.tags.delete_manifest(repository, digest, condition, outbox).await?
         }
     };

@@ -4,6 +4,7 @@
 //! (`PutManifest::overwrite`, `PutManifest::immutable`). What a delete by digest takes along is looked up before; meanwhile no immutable tag is
 //! made, which [`FrozenTags`] sees to.
 
+use shoal_api::tags::TAGS_NEEDING_MAX;
 use shoal_auth::Action;
 use shoal_oci::{Digest, ErrorCode, Repository, Tag};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -85,8 +86,9 @@ pub(crate) fn check_delete_tag(call: &Call, repository: &Repository, tag: &Tag) 
     }
 }
 
-/// Refuses to delete a manifest that a tag names which stays. What is returned is held until the manifest is gone.
-pub(crate) async fn check_delete_manifest<'a>(
+/// Refuses to delete a manifest or a blob that a tag needs which stays: what it names, and every part of that. What is returned is held
+/// until the deletion is done.
+pub(crate) async fn check_delete_digest<'a>(
     cx: &'a Context,
     call: &Call,
     repository: &Repository,
@@ -96,8 +98,14 @@ pub(crate) async fn check_delete_manifest<'a>(
         return Ok(None);
     }
     let order = cx.frozen_tags.0.write().await;
-    let tags = cx.tags.tags_of(repository, digest).await?;
+    let tags = cx.tags.tags_needing(repository, digest).await?;
     match call.access.immutable(repository, &tags).first() {
+        // Among those that did not fit may be one that stays.
+        None if tags.len() >= TAGS_NEEDING_MAX => {
+            let message = "too many tags need it to tell whether one of them is immutable; delete tags first";
+            let refusal = Refusal::new(ErrorCode::Denied, message);
+            Err(call.access.deny(Action::Delete, repository, &digest.to_string(), "immutable_tag", refusal))
+        }
         None => Ok(Some(order)),
         Some(tag) => Err(stays(call, repository, tag)),
     }
@@ -106,7 +114,7 @@ pub(crate) async fn check_delete_manifest<'a>(
 fn stays(call: &Call, repository: &Repository, tag: &Tag) -> Refusal {
     let refusal = Refusal::new(
         ErrorCode::Denied,
-        "the tag is immutable, so neither it nor its manifest can be deleted",
+        "the tag is immutable, so neither it nor what it needs can be deleted",
     )
     .with_detail(serde_json::json!({ "tag": tag }));
     call.access.deny(Action::Delete, repository, tag.as_str(), "immutable_tag", refusal)

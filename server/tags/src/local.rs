@@ -93,8 +93,8 @@ impl Tags for LocalTags {
         deleted.map(convert::deleted).map_err(convert::error)
     }
 
-    async fn tags_of(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>, TagsError> {
-        self.0.tags_of(repository, digest).await.map_err(convert::error)
+    async fn tags_needing(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>, TagsError> {
+        self.0.tags_needing(repository, digest).await.map_err(convert::error)
     }
 
     fn pulled(&self, repository: &Repository, reference: &Reference) {
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(tags.resolve_cached(&repository, &tag), Some(manifest.digest));
         assert_eq!(tags.blob_in(&repository, &blob).await, Ok(Some(4)));
         assert_eq!(tags.blob_in_cached(&repository, &blob), Some(Some(4)));
-        assert_eq!(tags.tags_of(&repository, &manifest.digest).await, Ok(vec![tag.clone()]));
+        assert_eq!(tags.tags_needing(&repository, &manifest.digest).await, Ok(vec![tag.clone()]));
         let page = PageAfter { last: None, limit: 10 };
         let referrers = tags.referrers(&repository, &subject, Some("sbom"), page).await.unwrap();
         assert_eq!(referrers.items[0].annotations["k"], "v");

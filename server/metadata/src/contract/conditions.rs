@@ -11,6 +11,7 @@ where
 {
     let (catalog, _guard) = open().await;
     a_put_says_what_it_changed(&catalog).await;
+    a_tag_needs_all_that_it_leads_to(&catalog).await;
     let (catalog, _guard) = open().await;
     a_condition_is_about_what_the_tag_names(&catalog).await;
     let (catalog, _guard) = open().await;
@@ -74,9 +75,26 @@ async fn a_put_says_what_it_changed(catalog: &impl Catalog) {
     assert_eq!(put("two", &["latest"]).await, Ok(stored(&[("latest", Some("one"))], true)));
     assert_eq!(put("one", &["latest", "v1"]).await, Ok(stored(&[("latest", Some("two"))], false)));
     assert_eq!(put("one", &[]).await, Ok(stored(&[], false)));
-    assert_eq!(catalog.tags_of(&name("a"), &digest("one")).await, Ok(vec![tag("latest"), tag("v1")]));
-    assert_eq!(catalog.tags_of(&name("a"), &digest("two")).await, Ok(Vec::new()));
-    assert_eq!(catalog.tags_of(&name("b"), &digest("one")).await, Ok(Vec::new()));
+    assert_eq!(catalog.tags_needing(&name("a"), &digest("one")).await, Ok(vec![tag("latest"), tag("v1")]));
+    assert_eq!(catalog.tags_needing(&name("a"), &digest("two")).await, Ok(Vec::new()));
+    assert_eq!(catalog.tags_needing(&name("b"), &digest("one")).await, Ok(Vec::new()));
+}
+
+async fn a_tag_needs_all_that_it_leads_to(catalog: &impl Catalog) {
+    let (blob, home) = (digest("layer"), name("nested"));
+    catalog.link_blob(&home, &blob, 5, Vec::new()).await.unwrap();
+    let image = PutManifest { blobs: vec![blob], ..manifest("nested", "image", &["image"]) };
+    let index = PutManifest { children: vec![image.digest], ..manifest("nested", "index", &[]) };
+    let outer = PutManifest { children: vec![index.digest], ..manifest("nested", "outer", &["v1"]) };
+    let (image_digest, outer_digest) = (image.digest, outer.digest);
+    for put in [image, index, outer] {
+        store(catalog, put).await;
+    }
+    let needing = async |digest| catalog.tags_needing(&home, digest).await.unwrap();
+    assert_eq!(needing(&blob).await, [tag("image"), tag("v1")]);
+    assert_eq!(needing(&image_digest).await, [tag("image"), tag("v1")]);
+    assert_eq!(needing(&outer_digest).await, [tag("v1")]);
+    assert_eq!(catalog.tags_needing(&name("a"), &blob).await, Ok(Vec::new()));
 }
 
 async fn a_condition_is_about_what_the_tag_names(catalog: &impl Catalog) {

@@ -260,11 +260,21 @@ pub(super) fn resolve(connection: &Connection, repository: &Repository, tag: &Ta
     rows::first(&mut statement, [repository.as_str(), tag.as_str()], |row| rows::digest(row, 0))
 }
 
-/// The tags that name a manifest.
-pub(super) fn tags_of(connection: &Connection, repository: &Repository, digest: &Digest) -> Result<Vec<Tag>> {
+/// The tags that need a blob or a manifest: they name it, or what references it, over any number of indexes.
+pub(super) fn tags_needing(
+    connection: &Connection,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Vec<Tag>> {
     let mut statement = connection.prepare_cached(
-        "SELECT t.name FROM tags t JOIN manifests m ON m.id = t.manifest
-         WHERE m.repository = (SELECT id FROM repositories WHERE name = ?1) AND m.digest = ?2
+        "WITH RECURSIVE home (id) AS (SELECT id FROM repositories WHERE name = ?1),
+             needing (digest) AS (
+                 VALUES (?2)
+                 UNION
+                 SELECT m.digest FROM needing n JOIN refs r ON r.repository = (SELECT id FROM home) AND r.digest = n.digest
+                     JOIN manifests m ON m.id = r.manifest)
+         SELECT t.name FROM needing n JOIN manifests m ON m.repository = (SELECT id FROM home) AND m.digest = n.digest
+             JOIN tags t ON t.manifest = m.id
          ORDER BY t.name LIMIT ?3",
     )?;
     let mut rows =

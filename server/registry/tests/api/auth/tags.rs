@@ -1,6 +1,7 @@
 //! Making a tag, moving it, and tags that stay.
 
 use shoal_http::Body;
+use shoal_oci::Digest;
 
 use super::Secured;
 
@@ -35,11 +36,18 @@ async fn immutable_tags_stay_for_everybody_but_an_admin() {
         secured.send("remover", "DELETE", &path, Body::empty()).await.expect_error(403, "DENIED");
         assert_eq!(secured.refused.last(), "remover delete team/a immutable_tag");
     }
-    // A manifest that no such tag names goes as ever.
+    // What it consists of stays as well.
+    let path = format!("/v2/team/a/blobs/{}", Digest::sha256(b"{}"));
+    secured.send("remover", "DELETE", &path, Body::empty()).await.expect_error(403, "DENIED");
+    assert_eq!(secured.refused.last(), "remover delete team/a immutable_tag");
+    secured.get("reader", &path).await.expect(200);
+    // A manifest that no such tag names goes as ever, and its blobs.
     let other = secured.put_manifest("pusher", "team/a", "latest", "{\"3\":3}").await;
     let other = other.expect(201).header("docker-content-digest").to_owned();
-    let path = format!("/v2/team/a/manifests/{other}");
-    secured.send("remover", "DELETE", &path, Body::empty()).await.expect(202);
+    let blob = format!("/v2/team/a/blobs/{}", Digest::sha256(b"{\"3\":3}"));
+    for path in [format!("/v2/team/a/manifests/{other}"), blob] {
+        secured.send("remover", "DELETE", &path, Body::empty()).await.expect(202);
+    }
     // A token for an admin need not name the right: no client asks for it.
     let token = secured.token("boss", "repository:team/a:pull,push,delete").await;
     let path = format!("/v2/team/a/manifests/{digest}");
