@@ -16,6 +16,9 @@ mod line;
 #[path = "whole/process.rs"]
 mod process;
 #[cfg(test)]
+#[path = "whole/rights.rs"]
+mod rights;
+#[cfg(test)]
 #[path = "whole/upkeep.rs"]
 mod upkeep;
 #[cfg(test)]
