@@ -6,12 +6,12 @@
 //! The page cache survives a `kill -9`. With `power_loss` the disk loses its power first: the server goes on for a moment on a disk
 //! that takes nothing any more, where it may refuse everything and still may promise nothing, and after that what was not synced is gone.
 
+mod power;
 mod worker;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -22,8 +22,8 @@ use super::journal::{Counts, Item, Journal, Kind};
 use super::session::{Manner, Session};
 use super::verify::{self, Found};
 use crate::cluster::Node;
-use crate::disk::SmallDisk;
 use crate::programs::Place;
+use power::Power;
 use worker::Worker;
 
 /// The repositories; two, because content is shared between them and deletions must not be.
@@ -40,10 +40,6 @@ const KILL_COLLECTING_MS: std::ops::Range<u64> = 1050..1700;
 const SAMPLE: usize = 60;
 /// Between two runs of the collector while the round lasts.
 const COLLECT_EVERY: Duration = Duration::from_millis(25);
-/// How long the server lives on a disk without power.
-const DARK: Duration = Duration::from_millis(30);
-/// Room for the longest drill; the image is sparse.
-const DISK_MIB: u32 = 16 * 1024;
 /// Ends a drill that finds fault after fault; the first ones say enough.
 const FAULTS_MAX: usize = 20;
 
@@ -93,8 +89,7 @@ pub(super) struct Ground {
     /// A manifest that is never deleted, to be the subject of others.
     pub(super) subject: Content,
     pub(super) number: std::sync::atomic::AtomicU64,
-    /// Set before the disk loses its power, until it is back.
-    pub(super) is_dark: AtomicBool,
+    pub(super) power: Power,
 }
 
 /// Carries out a plan. `watch` hears of every round that is over.
@@ -103,13 +98,13 @@ pub async fn run(plan: &Plan, watch: &(dyn Fn(&Summary) + Send + Sync)) -> Resul
     if plan.collect {
         place = place.with("collect.every", "0s").with("collect.grace", "1s");
     }
-    let disk = if plan.power_loss { Some(SmallDisk::ext4(DISK_MIB)?) } else { None };
-    if let Some(disk) = &disk {
+    let power = Power::new(plan.power_loss)?;
+    if let Some(disk) = power.disk() {
         place = place.with("data_directory", &disk.path().join("data").display().to_string());
     }
     let mut server = Node::server(&plan.bin_dir, place)?;
     let mut rng = fastrand::Rng::with_seed(plan.seed);
-    let ground = Arc::new(Ground::prepare(server.listener("registry")?, plan.collect).await?);
+    let ground = Arc::new(Ground::prepare(server.listener("registry")?, plan.collect, power).await?);
     let mut workers: Vec<Worker> =
         (0..WORKERS).map(|number| Worker::new(number, rng.u64(..), Arc::clone(&ground))).collect();
     let mut summary = Summary::default();
@@ -119,13 +114,12 @@ pub async fn run(plan: &Plan, watch: &(dyn Fn(&Summary) + Send + Sync)) -> Resul
         // Every third kill waits until there is something to collect.
         let is_long = plan.collect && summary.rounds.is_multiple_of(3);
         let moment = Duration::from_millis(rng.u64(if is_long { KILL_COLLECTING_MS } else { KILL_MS }));
-        let end = End { moment, disk: disk.as_ref(), ground: &ground };
-        workers = summary.round(&mut server, workers, &end).await?;
+        workers = summary.round(&mut server, workers, &ground.power, moment).await?;
         if rng.u8(..) < 32 {
             server.stumble(Duration::from_millis(rng.u64(STUMBLE_MS)))?;
             summary.kills += 1;
-            end.darken()?;
-            end.lighten()?;
+            ground.power.take().await?;
+            ground.power.bring_back()?;
         }
         summary.recover(&mut server, &ground, &mut rng, SAMPLE).await?;
         watch(&summary);
@@ -136,44 +130,23 @@ pub async fn run(plan: &Plan, watch: &(dyn Fn(&Summary) + Send + Sync)) -> Resul
     Ok(summary)
 }
 
-/// How a round ends.
-struct End<'a> {
-    moment: Duration,
-    disk: Option<&'a SmallDisk>,
-    ground: &'a Ground,
-}
-
-impl End<'_> {
-    /// Takes the power, when that is what the drill is about.
-    fn darken(&self) -> Result<bool> {
-        let Some(disk) = self.disk else { return Ok(false) };
-        self.ground.is_dark.store(true, Ordering::SeqCst);
-        disk.power_off()?;
-        Ok(true)
-    }
-
-    /// Brings it back. The server must be dead.
-    fn lighten(&self) -> Result<()> {
-        let Some(disk) = self.disk else { return Ok(()) };
-        disk.power_on()?;
-        self.ground.is_dark.store(false, Ordering::SeqCst);
-        Ok(())
-    }
-}
-
 impl Summary {
     /// Load, and a kill in the middle of it.
-    async fn round(&mut self, server: &mut Node, workers: Vec<Worker>, end: &End<'_>) -> Result<Vec<Worker>> {
+    async fn round(
+        &mut self,
+        server: &mut Node,
+        workers: Vec<Worker>,
+        power: &Power,
+        moment: Duration,
+    ) -> Result<Vec<Worker>> {
         let address = server.listener("registry")?;
         let mut tasks = JoinSet::new();
         for worker in workers {
             tasks.spawn(worker.work(address));
         }
         let collector = tokio::spawn(collect_until_it_fails(server.listener("admin")?));
-        tokio::time::sleep(end.moment).await;
-        if end.darken()? {
-            tokio::time::sleep(DARK).await;
-        }
+        tokio::time::sleep(moment).await;
+        power.take().await?;
         server.kill();
         self.kills += 1;
         let (collections, collected) = collector.await?;
@@ -187,7 +160,7 @@ impl Summary {
         }
         // The order in which they ended is not that of the seed.
         workers.sort_by_key(Worker::number);
-        end.lighten()?;
+        power.bring_back()?;
         Ok(workers)
     }
 
@@ -233,7 +206,7 @@ impl Summary {
 
 impl Ground {
     /// Pushes what every manifest refers to, into both repositories.
-    async fn prepare(address: SocketAddr, collecting: bool) -> Result<Self> {
+    async fn prepare(address: SocketAddr, collecting: bool, power: Power) -> Result<Self> {
         let journal = Arc::new(Journal::of_server(collecting));
         let (config, layer) = (Content::random(1, 2), Content::random(2, 4096));
         let subject = Content::manifest(0, &config, &layer, None);
@@ -251,7 +224,7 @@ impl Ground {
             let blobs = [&config, &layer].map(|blob| item(Kind::Blob, repository, blob)).to_vec();
             journal.names(&item(Kind::Manifest, repository, &subject), blobs);
         }
-        Ok(Self { journal, config, layer, subject, number: 1.into(), is_dark: AtomicBool::new(false) })
+        Ok(Self { journal, config, layer, subject, number: 1.into(), power })
     }
 }
 

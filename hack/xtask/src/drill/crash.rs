@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// With a collector that frees what nothing refers to, after the shortest grace
     #[arg(long)]
     collect: bool,
+    /// Each time the disk loses its power as well, with everything that was not synced; needs root
+    #[arg(long)]
+    power_loss: bool,
     /// Decides the load and the moments; unset: another one each time
     #[arg(long)]
     seed: Option<u64>,
@@ -35,6 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let plan = Plan {
         rounds: arguments.rounds,
         collect: arguments.collect,
+        power_loss: arguments.power_loss,
         seed: arguments.seed.unwrap_or_else(seed),
         bin_dir: build::release_programs()?,
         directory: directory.path().to_owned(),

@@ -35,6 +35,8 @@ pub(super) struct Worker {
     /// Own tags with their repositories.
     tags: BTreeSet<(&'static str, String)>,
     surprises: Vec<String>,
+    /// Whether the present step began when the disk had no power.
+    begun_without_power: bool,
 }
 
 impl Worker {
@@ -47,6 +49,7 @@ impl Worker {
             manifests: Vec::new(),
             tags: BTreeSet::new(),
             surprises: Vec::new(),
+            begun_without_power: false,
         }
     }
 
@@ -64,6 +67,7 @@ impl Worker {
     }
 
     async fn step(&mut self, session: &mut Session) -> io::Result<()> {
+        self.begun_without_power = self.ground.power.is_off();
         let repository = REPOSITORIES[self.rng.usize(..REPOSITORIES.len())];
         match self.rng.u8(..100) {
             0..34 => {
@@ -245,14 +249,17 @@ impl Worker {
         Content::manifest(number, config, own.unwrap_or(layer), subject)
     }
 
-    /// Whether the answer is a promise. While the disk has no power none is: a sync that was under way when the power went may be told
-    /// that all is well, by the kernel itself, and a refusal is excused.
-    fn expect(&mut self, status: u16, fits: bool, surprise: impl FnOnce() -> String) -> bool {
-        let is_dark = self.ground.is_dark.load(Ordering::SeqCst);
-        if !fits && !(is_dark && status >= 400) {
+    /// Whether the answer is a promise.
+    fn expect(&mut self, status: u16, fits: bool, surprise: impl Fn() -> String) -> bool {
+        let is_on = self.ground.power.is_on();
+        // Without its disk the server may refuse what it would else have done.
+        if !fits && (is_on || status < 400) {
             self.surprises.push(surprise());
         }
-        fits && !is_dark
+        if fits && status < 300 && self.begun_without_power {
+            self.surprises.push(format!("without a disk: {}", surprise()));
+        }
+        fits && is_on
     }
 }
 
