@@ -4,6 +4,7 @@
 //! tracker, registry), and only a whole server answers. Draining goes the other way round: listeners first, then the swarm, then
 //! the disk, and the admin port last, because it says that the server is stopping.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -281,7 +282,8 @@ async fn open_store(config: &Config) -> Result<Store> {
     };
     let shown = root.display().to_string();
     let opening = move || {
-        std::fs::create_dir_all(&root)?;
+        // Private content is nobody else's on this machine. A directory that exists keeps the mode that its operator gave it.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
         anyhow::Ok(Store::open(&root, options)?)
     };
     let (store, recovery) = tokio::task::spawn_blocking(opening)
