@@ -1,9 +1,10 @@
 //! Names that the store gives: 128 random bits, so that nobody who did not start an upload can guess it.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::str::FromStr;
+
+use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Names one upload. Written as 32 lower-case hexadecimal characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,8 +15,12 @@ impl UploadId {
     /// the upload.
     pub(crate) fn random() -> io::Result<Self> {
         let mut bytes = [0; 16];
-        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-        Ok(Self(bytes))
+        // So few bytes come whole, without a file, once the generator is ready, and this waits until it is.
+        match getrandom(&mut bytes, GetRandomFlags::empty()) {
+            Ok(len) if len == bytes.len() => Ok(Self(bytes)),
+            Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
