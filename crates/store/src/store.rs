@@ -228,6 +228,9 @@ impl Store {
     /// Stores small content without blocking: `done` is called once the content is on the disk, or with the reason why it is not;
     /// it runs on the store's own thread (or on this one) and must be quick. Content of any other size is refused.
     ///
+    /// A failure that can be seen at once is told before this returns. So when it has returned and `done` was not called, `bytes`
+    /// have the digest `expected`, there is room for them, and they wait to be written.
+    ///
     /// # Errors
     /// Those of [`Store::put`] go to `done`, and [`crate::Error::PackBusy`] when too much waits to be written.
     pub fn submit(

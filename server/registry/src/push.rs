@@ -1,10 +1,13 @@
 //! The moment at which an upload becomes a blob: verified, durable, linked, and only then acknowledged.
 //!
-//! The order is the promise: `store.commit` returns after the bytes are on the disk under their digest, the link's transaction
-//! returns after it is on the disk, and 201 is sent after both. A crash in between leaves content that no repository shows. The
-//! lease on the digest covers both steps, so that the collector does not take what is stored and not linked yet.
+//! The promise: the bytes are on the disk under their digest, the link's transaction is on the disk, and 201 is sent after both. A
+//! large blob is linked after it is stored; for a small one that was verified, both are written at the same time, which halves the
+//! wait. A crash in between leaves content that no repository shows, or a link without content, which counts as absent everywhere
+//! (`Context::blob_in`) until somebody pushes the content. The lease on the digest covers both steps, so that the collector does not
+//! take what is stored and not linked yet.
 
 use bytes::Bytes;
+use shoal_api::events::Action;
 use shoal_http::Response;
 use shoal_oci::{Digest, Repository};
 use shoal_store::{SMALL_SIZE_MAX, Store, Upload};
@@ -42,8 +45,16 @@ pub(crate) async fn content(
     bytes: Bytes,
 ) -> Answer {
     let _lease = cx.leases.hold(&digest).await;
-    let stored = small::store(cx, digest, bytes).await;
-    link(cx, call, repository, digest, stored).await
+    let size = bytes.len() as u64;
+    let submitted = small::submit(cx, digest, bytes);
+    // Whoever has not shown the content gets no link to it; and no message of a push is written before the push is certain.
+    if !submitted.is_accepted() || cx.events.wants(Action::Push) {
+        let stored = submitted.stored().await;
+        return link(cx, call, repository, digest, stored).await;
+    }
+    let linked = cx.tags.link_blob(repository, &digest, size, Vec::new()).await;
+    let stored = submitted.stored().await;
+    end(cx, repository, digest, stored.and_then(|_| linked.map_err(Refusal::from)))
 }
 
 /// Takes a blob that comes whole in one request (POST with a digest). The session behind it, if one is needed, is never told to
@@ -100,7 +111,7 @@ fn begin(store: &Store, repository: &Repository) -> Result<Upload, Refusal> {
         .map_err(|error| error::of_push(&error))
 }
 
-/// Makes a committed blob part of `repository` and counts what came of the upload.
+/// Makes a committed blob part of `repository`, and ends the upload.
 async fn link(
     cx: &Context,
     call: &Call,
@@ -115,6 +126,11 @@ async fn link(
         }
         Err(refusal) => Err(refusal),
     };
+    end(cx, repository, digest, linked)
+}
+
+/// Counts what came of an upload, and answers it.
+fn end(cx: &Context, repository: &Repository, digest: Digest, linked: Result<(), Refusal>) -> Answer {
     let result = if linked.is_ok() { UploadResult::Committed } else { UploadResult::Failed };
     cx.metrics.uploads.of(result).inc();
     linked.map(|()| created(repository, &digest))

@@ -50,18 +50,46 @@ pub(crate) async fn gather(cx: &Context, call: &mut Call, len: usize) -> (Bytes,
     (bytes, failure)
 }
 
-/// Stores `bytes` under `digest` if that is what they have; their size. Returns when they are on the disk.
-pub(crate) async fn store(cx: &Context, digest: Digest, bytes: Bytes) -> Result<u64, Refusal> {
-    let (done, outcome) = oneshot::channel();
+/// Small content that was given to the store.
+pub(crate) struct Submitted {
+    outcome: oneshot::Receiver<shoal_store::Result<u64>>,
+    told: Option<Result<u64, Refusal>>,
+}
+
+/// Gives `bytes` to the store, if they have the digest `digest`.
+pub(crate) fn submit(cx: &Context, digest: Digest, bytes: Bytes) -> Submitted {
+    let (done, mut outcome) = oneshot::channel();
     cx.store.submit(digest, bytes, move |outcome| {
         // Nobody waits when the request was given up at shutdown.
-        _ = done.send(outcome);
+        _ = done.send(outcome.map(|metainfo| metainfo.size()));
     });
-    match outcome.await {
-        Ok(Ok(metainfo)) => Ok(metainfo.size()),
+    let told = outcome.try_recv().ok().map(size_or_refusal);
+    Submitted { outcome, told }
+}
+
+impl Submitted {
+    /// Whether the content is what it should be, and is stored or about to be.
+    pub(crate) const fn is_accepted(&self) -> bool {
+        !matches!(self.told, Some(Err(_)))
+    }
+
+    /// The size of the content. Returns when it is on the disk.
+    pub(crate) async fn stored(self) -> Result<u64, Refusal> {
+        match self.told {
+            Some(told) => told,
+            None => match self.outcome.await {
+                Ok(outcome) => size_or_refusal(outcome),
+                Err(closed) => Err(error::internal("the store ended early", &closed)),
+            },
+        }
+    }
+}
+
+fn size_or_refusal(outcome: shoal_store::Result<u64>) -> Result<u64, Refusal> {
+    match outcome {
+        Ok(size) => Ok(size),
         // More is waiting to be written than the disk takes soon.
-        Ok(Err(shoal_store::Error::PackBusy)) => Err(error::crowded()),
-        Ok(Err(error)) => Err(error::of_push(&error)),
-        Err(closed) => Err(error::internal("the store ended early", &closed)),
+        Err(shoal_store::Error::PackBusy) => Err(error::crowded()),
+        Err(error) => Err(error::of_push(&error)),
     }
 }

@@ -108,6 +108,19 @@ async fn a_manifest_over_a_lost_blob_is_refused() {
 }
 
 #[tokio::test]
+async fn who_sends_other_bytes_gets_no_link_to_what_others_have() {
+    let world = World::new();
+    let digest = world.push("a", "layer").await;
+    for _ in 0..2 {
+        let reply = world.post(format!("/v2/b/blobs/uploads/?digest={digest}"), "other").await;
+        reply.expect_error(400, "DIGEST_INVALID");
+        world.head(format!("/v2/b/blobs/{digest}")).await.expect(404);
+    }
+    world.push("b", "layer").await;
+    world.head(format!("/v2/b/blobs/{digest}")).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_full_store_refuses_pushes_and_serves_pulls() {
     let storage = Options { durability: Durability::Durable, capacity: Some(1024 * 1024), free_min: 0 };
     let world = World::with(storage, RegistryOptions::default());
