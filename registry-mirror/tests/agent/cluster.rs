@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use shoal_agent::app::{Addresses, App};
 use shoal_agent::config::Config;
+use shoal_api::origin::web_seed_url;
 use shoal_api::tracker::{
-    AnnounceReply, AnnounceRequest, AnnounceResponse, ItemError, ItemErrorCode, ItemReply,
+    AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, ItemError, ItemErrorCode, ItemReply,
 };
 use shoal_http::{Body, Client, Handler, Limits, Listener, Request, Response, Shutdown, StatusCode, json};
 use shoal_oci::{Digest, Selection, media_type, reply};
@@ -30,6 +31,8 @@ pub(crate) struct State {
     pub(crate) manifests: BTreeMap<String, (String, Bytes)>,
     /// What the origin serves.
     pub(crate) blobs: BTreeMap<Digest, Bytes>,
+    /// When it is set, blobs are there for whoever names this repository, and for nobody else.
+    pub(crate) private: Option<String>,
     /// The origin fails to serve bytes from this offset on.
     pub(crate) blob_end: Option<u64>,
     /// The origin serves bytes from this offset on only when the gate has a permit.
@@ -43,7 +46,7 @@ pub(crate) struct State {
     /// Paths of registry requests.
     pub(crate) asked: Vec<String>,
     /// Every announced item.
-    pub(crate) announced: Vec<shoal_api::tracker::AnnounceItem>,
+    pub(crate) announced: Vec<AnnounceItem>,
 }
 
 struct Server {
@@ -54,14 +57,23 @@ struct Server {
 impl Server {
     fn announce(&self, request: AnnounceRequest) -> Response {
         let mut state = self.state.lock().unwrap();
+        let may = |item: &AnnounceItem| {
+            let named = item.repository.as_ref().map(ToString::to_string);
+            item.complete || state.private.is_none() || state.private == named
+        };
         let items = request.items.iter().map(|item| match state.blobs.get(&item.digest) {
-            Some(bytes) => ItemReply::Ok(AnnounceReply {
+            Some(bytes) if may(item) => ItemReply::Ok(AnnounceReply {
                 metainfo: item.need_metainfo.then(|| Metainfo::of(item.digest, bytes)),
                 peers: Vec::new(),
-                web_seeds: vec![format!("http://{}/blobs/{}", self.addr, item.digest)],
+                web_seeds: vec![web_seed_url(
+                    "http",
+                    &self.addr.to_string(),
+                    &item.digest,
+                    item.repository.as_ref(),
+                )],
                 interval_ms: 60_000,
             }),
-            None => ItemReply::Error(ItemError::new(ItemErrorCode::NotFound, "no owner has it")),
+            _ => ItemReply::Error(ItemError::new(ItemErrorCode::NotFound, "no owner has it")),
         });
         let response = AnnounceResponse { items: items.collect() };
         state.announced.extend(request.items);
@@ -98,7 +110,11 @@ impl Server {
     fn blob(&self, path: &str, request: &Request) -> Response {
         let state = self.state.lock().unwrap();
         let digest: Digest = path.trim_start_matches("/blobs/").parse().unwrap();
-        let Some(bytes) = state.blobs.get(&digest) else { return json::text(StatusCode::NOT_FOUND, "no") };
+        let named = request.uri().query().and_then(|query| query.strip_prefix("repository="));
+        let may = state.private.is_none() || state.private.as_deref() == named;
+        let Some(bytes) = state.blobs.get(&digest).filter(|_| may) else {
+            return json::text(StatusCode::NOT_FOUND, "no");
+        };
         let range = request.headers().get("range").and_then(|range| range.to_str().ok());
         let size = bytes.len() as u64;
         let head = reply::blob(&digest, size, &Selection::of(range, size));

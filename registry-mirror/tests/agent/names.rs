@@ -146,3 +146,44 @@ async fn a_server_that_hangs_costs_a_list_five_seconds_whatever_the_names_that_m
     assert_eq!((answer.status, answer.error_code().as_str()), (404, "NAME_UNKNOWN"));
     assert!(asked.elapsed() < std::time::Duration::from_secs(8), "{:?}", asked.elapsed());
 }
+
+#[tokio::test]
+async fn a_blob_is_asked_for_in_the_name_of_the_repository_that_is_pulled() {
+    let cluster = Cluster::start().await;
+    let bytes = bytes::Bytes::from(vec![7; 200_000]);
+    let digest = cluster.push_blob(&bytes);
+    cluster.state.lock().unwrap().private = Some("team/app".to_owned());
+    let refused = cluster.get(&format!("/v2/team/other/blobs/{digest}")).await;
+    assert_eq!((refused.status, refused.error_code().as_str()), (404, "BLOB_UNKNOWN"));
+    // The host in front is part of the name for a registry that has such a repository; this one has not.
+    let path = format!("/v2/team/app/blobs/{digest}?ns=r.example.com");
+    assert_eq!(cluster.get(&path).await.body, bytes, "the web seed asks in the same name");
+    let state = cluster.state.lock().unwrap();
+    let downloads = state.announced.iter().filter(|item| !item.complete && item.digest == digest);
+    let named: Vec<_> = downloads.map(|item| item.repository.as_ref().unwrap().to_string()).collect();
+    assert_eq!(named[..3], ["team/other", "r.example.com/team/app", "team/app"]);
+    assert!(state.announced.iter().all(|item| !item.complete || item.repository.is_none()));
+}
+
+#[tokio::test]
+async fn after_a_manifest_its_blobs_are_asked_for_where_it_was_found() {
+    let mut cluster = Cluster::start().await;
+    let manifest = cluster.push("team/app:v1", "{\"plain\":1}");
+    let blobs = [1, 2].map(|seed| bytes::Bytes::from(vec![seed; 100_000]));
+    let digests = blobs.each_ref().map(|bytes| cluster.push_blob(bytes));
+    cluster.state.lock().unwrap().private = Some("team/app".to_owned());
+    for (digest, reference) in digests.iter().zip(["v1".to_owned(), manifest.to_string()]) {
+        let asked = cluster.get(&format!("/v2/team/app/manifests/{reference}?ns=r.example.com")).await;
+        assert_eq!(asked.status, 200);
+        assert_eq!(cluster.get(&format!("/v2/team/app/blobs/{digest}?ns=r.example.com")).await.status, 200);
+        // By digest the manifest is at hand, and nobody is asked where it is.
+        cluster.restart().await;
+    }
+    let state = cluster.state.lock().unwrap();
+    let asked = state.announced.iter().filter_map(|item| item.repository.as_ref());
+    assert!(
+        asked.clone().count() >= 2 && asked.clone().all(|name| name.as_str() == "team/app"),
+        "{:?}",
+        state.announced
+    );
+}
