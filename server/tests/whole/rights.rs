@@ -109,9 +109,7 @@ async fn guarded(directory: &Path, authority: &Authority) -> App {
     let mut config = config(directory);
     let Identity { certificate, key } = authority.issue("server-1");
     config.cluster_tls = Some(ClusterTls { ca: authority.ca(), certificate, key });
-    let rule = |subject: &str, repositories: &str, actions: &[&str]| {
-        json!({"subjects": [subject], "repositories": [repositories], "actions": actions})
-    };
+    let rule = |subject: &str, repositories: &str, actions: &[&str]| json!({"subjects": [subject], "repositories": [repositories], "actions": actions});
     let policy = [
         rule("anonymous", "**", &["push", "delete"]),
         rule("certificate:node-1", "team/**", &["pull"]),
