@@ -18,11 +18,15 @@ use shoal_telemetry::RegistryMetrics;
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{self, Answer, Refusal};
+use crate::room::{Crowded, Room};
 use crate::{answer, condition, events, tag_rights};
 
 /// Reads that wait between disk and network. With one waiting and one being read, disk and network work at the same time, and a
 /// reader of the largest blobs holds 12 MiB.
 const READS_WAITING: usize = 1;
+
+/// Bytes that the store reads at once, unless a piece is longer.
+const READ_LEN_MAX: usize = 256 * 1024;
 
 /// A range shorter than this is read and sent from memory, known or not: it is one read, and starting to send a file costs as much.
 const SMALL_LEN: u64 = 64 * 1024;
@@ -82,12 +86,20 @@ async fn body(cx: &Context, digest: Digest, range: Range<u64>) -> Result<Body, R
             cx.metrics.sent_bytes.inc_by(len);
             Ok(Body::file(file, offset, len))
         }
-        Found::Stream(reader, first) => {
-            let (sender, body) = Body::channel(READS_WAITING);
-            tokio::spawn(send(reader, first, sender, cx.metrics.clone()));
-            Ok(body)
-        }
+        Found::Unread(reader) => stream(cx, reader).await,
     }
+}
+
+/// The bytes of `reader` as a body, verified on their way. The first of them are read before the answer begins, so that damage there is
+/// told as such.
+async fn stream(cx: &Context, mut reader: Reader) -> Result<Body, Refusal> {
+    let digest = *reader.blob.digest();
+    let taken = cx.reads.take(reader.step_len_max()).await.map_err(|Crowded| error::crowded())?;
+    let read = cx.blocking(move |_| reader.next().map(|first| (reader, first))).await?;
+    let (reader, first) = read.map_err(|error| error::of_pull(&digest, &error))?;
+    let (sender, body) = Body::channel(READS_WAITING);
+    tokio::spawn(send(reader, taken.hold(first), sender, cx.reads.clone(), cx.metrics.clone()));
+    Ok(body)
 }
 
 /// How a range is sent.
@@ -96,8 +108,8 @@ enum Found {
     Bytes(Bytes),
     /// All of it, verified before.
     File(FileRange),
-    /// Its beginning, and who reads the rest.
-    Stream(Reader, Bytes),
+    /// Who reads it: it is long, and not known to be good.
+    Unread(Reader),
 }
 
 fn find(store: &Store, digest: Digest, range: Range<u64>) -> Result<Found, Refusal> {
@@ -110,12 +122,15 @@ fn find(store: &Store, digest: Digest, range: Range<u64>) -> Result<Found, Refus
         return Ok(Found::File(known));
     }
     let mut reader = Reader { blob, rest: range };
-    let mut first = reader.next().map_err(refuse)?;
-    if len < SMALL_LEN && !reader.rest.is_empty() {
-        // At most two pieces hold it.
-        first = [first, reader.next().map_err(refuse)?].concat().into();
+    if len >= SMALL_LEN {
+        return Ok(Found::Unread(reader));
     }
-    Ok(if reader.rest.is_empty() { Found::Bytes(first) } else { Found::Stream(reader, first) })
+    let first = reader.next().map_err(refuse)?;
+    if reader.rest.is_empty() {
+        return Ok(Found::Bytes(first));
+    }
+    // At most two pieces hold it.
+    Ok(Found::Bytes([first, reader.next().map_err(refuse)?].concat().into()))
 }
 
 /// A part of a blob that is read from its first to its last byte. Holds the blob, so it is not evicted meanwhile.
@@ -126,6 +141,12 @@ struct Reader {
 }
 
 impl Reader {
+    /// The most bytes that [`Self::next`] reads.
+    fn step_len_max(&self) -> usize {
+        let piece_len = self.blob.metainfo().layout().piece_length.get() as usize;
+        piece_len.max(READ_LEN_MAX)
+    }
+
     /// The next bytes, verified; none when there are no more.
     fn next(&mut self) -> shoal_store::Result<Bytes> {
         let read = self.blob.read_range(self.rest.clone()).inspect_err(|error| {
@@ -140,7 +161,10 @@ impl Reader {
 }
 
 /// Sends a reader's bytes. Leaving early drops `sender`, which cuts the connection.
-async fn send(mut reader: Reader, first: Bytes, sender: BodySender, metrics: RegistryMetrics) {
+///
+/// There is no bound to the wait for memory: an answer that has begun is not cut because others are slow, and who takes nothing at all is
+/// cut by the listener.
+async fn send(mut reader: Reader, first: Bytes, sender: BodySender, room: Room, metrics: RegistryMetrics) {
     let mut chunk = first;
     while !chunk.is_empty() {
         let len = chunk.len() as u64;
@@ -148,12 +172,13 @@ async fn send(mut reader: Reader, first: Bytes, sender: BodySender, metrics: Reg
             return;
         }
         metrics.sent_bytes.inc_by(len);
+        let Some(taken) = room.take_in_turn(reader.step_len_max()).await else { return };
         let read = tokio::task::spawn_blocking(move || {
             let next = reader.next();
             (reader, next)
         });
         (reader, chunk) = match read.await {
-            Ok((reader, Ok(chunk))) => (reader, chunk),
+            Ok((reader, Ok(chunk))) => (reader, taken.hold(chunk)),
             Ok((_, Err(_))) | Err(_) => return,
         };
     }

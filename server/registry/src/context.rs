@@ -26,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) tally: Tally,
     pub(crate) lanes: Lanes,
     pub(crate) room: Room,
+    /// For what is read to be verified on its way out.
+    pub(crate) reads: Room,
     pub(crate) frozen_tags: FrozenTags,
     pub(crate) options: RegistryOptions,
     pub(crate) events: Arc<dyn Events>,
@@ -49,6 +51,7 @@ impl Context {
             lanes: Lanes::new(&options),
             frozen_tags: FrozenTags::default(),
             room: Room::new(options.upload_memory_max, options.wait_max),
+            reads: Room::new(options.read_memory_max, options.wait_max),
             options,
             events: Arc::new(NoEvents),
             audit: Arc::new(NoAudit),

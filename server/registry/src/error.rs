@@ -132,9 +132,26 @@ pub(crate) fn upload_unknown() -> Refusal {
     )
 }
 
+/// Whether the process or the machine has run out of what comes back by itself: open files (EMFILE, ENFILE), memory (ENOMEM), or the place
+/// of small content in the queue to the disk.
+fn is_exhausted(error: &shoal_store::Error) -> bool {
+    const PASSING: [i32; 3] = [24, 23, 12];
+    match error {
+        shoal_store::Error::PackBusy => true,
+        shoal_store::Error::Io { source, .. } => {
+            source.raw_os_error().is_some_and(|errno| PASSING.contains(&errno))
+        }
+        _ => false,
+    }
+}
+
 /// A fault of the store while bytes are pushed.
 pub(crate) fn of_push(error: &shoal_store::Error) -> Refusal {
     match error.kind() {
+        _ if is_exhausted(error) => {
+            tracing::error!(%error, "push refused");
+            crowded()
+        }
         ErrorKind::NotFound => upload_unknown(),
         ErrorKind::Busy => busy(),
         ErrorKind::DigestMismatch => Refusal::new(ErrorCode::DigestInvalid, error.to_string()),
@@ -150,6 +167,10 @@ pub(crate) fn of_push(error: &shoal_store::Error) -> Refusal {
 pub(crate) fn of_pull(digest: &Digest, error: &shoal_store::Error) -> Refusal {
     match error.kind() {
         ErrorKind::NotFound => blob_unknown(digest),
+        _ if is_exhausted(error) => {
+            tracing::error!(%error, "pull refused");
+            crowded()
+        }
         ErrorKind::Busy => unavailable("the blob is being replaced"),
         _ => internal("reading from the store", error),
     }
@@ -176,6 +197,28 @@ impl From<TagsError> for Refusal {
                 unavailable(error.message)
             }
             TagsErrorKind::Internal => internal("asking for metadata", &error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_up_for_a_moment_is_told_as_such() {
+        let io = |errno| shoal_store::Error::Io {
+            doing: "open",
+            path: "/f".into(),
+            source: std::io::Error::from_raw_os_error(errno),
+        };
+        for (error, code) in [
+            (io(24), ErrorCode::Unavailable),
+            (io(23), ErrorCode::Unavailable),
+            (shoal_store::Error::PackBusy, ErrorCode::Unavailable),
+            (io(5), ErrorCode::Unknown),
+        ] {
+            assert!(of_push(&error).is(code) && of_pull(&Digest::sha256(b""), &error).is(code), "{error}");
         }
     }
 }

@@ -24,6 +24,9 @@ pub struct RegistryOptions {
     /// Bytes of bodies that are held in memory for all requests together. A push at full speed holds 2 MiB; with 32 MiB, sixteen of them
     /// do not notice one another, and any number of them go on, only slower.
     pub upload_memory_max: u64,
+    /// Bytes of blobs that are held in memory for all pulls together while they are read for the first time. What has been verified is
+    /// sent from the file and needs none. A pull holds three reads of 256 KiB; of the largest blobs, three pieces of 4 MiB.
+    pub read_memory_max: u64,
     /// Requests that change something, at once. A slow upload is one for as long as its body takes, hence the large number.
     pub pushes_max: usize,
     /// Requests that read, at once, each until its answer has begun.
@@ -52,6 +55,7 @@ impl Default for RegistryOptions {
             body_rate_min: 1024,
             manifest_time_max: Duration::from_secs(60),
             upload_memory_max: 32 << 20,
+            read_memory_max: 64 << 20,
             pushes_max: 1024,
             pulls_max: 1024,
             wait_max: Duration::from_secs(10),

@@ -1,6 +1,6 @@
-//! Memory for what clients send: one budget for all requests together.
+//! Memory for what clients send, and for what is read to be verified on its way to them: one budget each for all requests together.
 //!
-//! Bytes count from the moment that the role takes them from the connection until the last copy of them is dropped, wherever that
+//! Bytes count from the moment that the role takes them from the connection, or from the disk, until the last copy of them is dropped, wherever that
 //! is: a permit travels with them. Goals: a thousand pushes cost no more memory than the budget, and they all go on, only slower.
 //! Non-goal: what a connection buffers below HTTP, which the listener bounds. Price: one small allocation for each chunk of a body.
 
@@ -44,6 +44,12 @@ impl Room {
             Ok(Ok(permit)) => Ok(Taken(permit)),
             Ok(Err(_)) | Err(_) => Err(Crowded),
         }
+    }
+
+    /// As [`Self::take`], however long it takes. `None` never comes: a budget is not closed.
+    pub(crate) async fn take_in_turn(&self, len: usize) -> Option<Taken> {
+        let len = u32::try_from(len).unwrap_or(u32::MAX).min(self.size);
+        Arc::clone(&self.bytes).acquire_many_owned(len).await.ok().map(Taken)
     }
 }
 

@@ -1,7 +1,11 @@
 //! Reading and deleting blobs.
 
+use std::time::Duration;
+
 use shoal_http::Body;
 use shoal_oci::Digest;
+use shoal_registry::RegistryOptions;
+use shoal_store::Options;
 
 use crate::world::{World, noise};
 
@@ -102,4 +106,25 @@ async fn a_deleted_blob_is_gone_at_once_and_only_there() {
     world.get(format!("/v2/b/blobs/{digest}")).await.expect(200);
     world.push("a", "content").await;
     world.get(&path).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_an_answer_holds_memory_of_a_budget_and_not_more() {
+    let wait_max = Duration::from_millis(50);
+    let options = RegistryOptions { read_memory_max: 256 << 10, wait_max, ..RegistryOptions::default() };
+    let world = World::with(Options::durable(), options);
+    let mut paths = Vec::new();
+    for seed in 0..3 {
+        paths.push(format!("/v2/a/blobs/{}", world.push("a", noise(seed, 3 << 20)).await));
+    }
+    let read = world.get(&paths[0]).await;
+    assert_eq!(read.expect(200).body(), &noise(0, 3 << 20));
+    let (status, unread) = world.begin(&paths[1]).await;
+    assert_eq!(status, 200);
+    let refused = world.get(&paths[2]).await;
+    assert_eq!(refused.expect_error(503, "UNAVAILABLE").header("retry-after"), "30");
+    // What has been verified comes from the file, and needs no memory.
+    world.get(&paths[0]).await.expect(200);
+    drop(unread);
+    while world.get(&paths[2]).await.status != 200 {}
 }
