@@ -24,4 +24,8 @@ fn replay(name: &str, target: fn(&[u8])) {
 #[test]
 fn corpora_pass() {
     replay("scopes", identity::scopes);
+    replay("authorizations", identity::authorizations);
+    replay("tokens", identity::tokens);
+    replay("grants", identity::grants);
+    replay("accounts", identity::accounts);
 }
