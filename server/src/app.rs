@@ -166,7 +166,7 @@ impl Rooms {
         metrics: &Metrics,
     ) -> Result<Self> {
         let store = open_store(config).await?;
-        let metadata = open_metadata(config).await?;
+        let metadata = open_metadata(config, &store).await?;
         let tags: Arc<dyn Tags> = Arc::new(LocalTags::new(metadata.clone()));
         let source = addresses.registry.to_string();
         let witnesses = Witnesses::start(config, source, &metadata, EventsMetrics::register(metrics)).await?;
@@ -293,12 +293,30 @@ async fn open_store(config: &Config) -> Result<Store> {
     Ok(store)
 }
 
-async fn open_metadata(config: &Config) -> Result<Embedded> {
+async fn open_metadata(config: &Config, store: &Store) -> Result<Embedded> {
     let directory = config.data_directory.join("metadata");
     let shown = directory.display().to_string();
-    tokio::task::spawn_blocking(move || Embedded::open(&directory))
+    let store = store.clone();
+    let opening = move || {
+        // SQLite makes a new database of a file without a byte, and deletes the log beside it.
+        let is_new = std::fs::metadata(directory.join("metadata.db")).map_or(true, |file| file.len() == 0);
+        if is_new && has_content(&store) {
+            anyhow::bail!(
+                "metadata.db is missing or empty, and there are blobs; without it none of them can be pulled and all would be \
+                 collected: restore it from a backup, or move the directory blobs away as well to begin anew"
+            );
+        }
+        Ok(Embedded::open(&directory)?)
+    };
+    tokio::task::spawn_blocking(opening)
         .await?
         .with_context(|| format!("cannot open the metadata in {shown} (data_directory)"))
+}
+
+/// Whether there is any blob. Waits until files are counted, of which a new store has none.
+fn has_content(store: &Store) -> bool {
+    store.finish_counting();
+    !store.each_digest(None, 1).is_empty()
 }
 
 /// Says which tags retention leaves alone because they are immutable.

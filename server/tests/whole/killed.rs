@@ -128,3 +128,24 @@ async fn a_second_signal_does_not_wait_for_requests() {
     assert!(server.wait(), "ends well, only sooner");
     assert!(start.elapsed() < shoal_http::Limits::default().drain_timeout);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lost_its_metadata_does_not_start_over_its_blobs() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let registry = Registry::at(server.ready.registry, "team/app");
+    registry.push_image("v1", &content(5, 100_000)).await;
+    assert!(server.terminate());
+    let (database, aside) = (dir.path().join("data/metadata/metadata.db"), dir.path().join("aside"));
+    std::fs::copy(&database, &aside).unwrap();
+    std::fs::write(&database, "").unwrap();
+    for _ in ["empty", "missing"] {
+        let why = Server::refusal(dir.path());
+        assert!(why.contains("restore it from a backup"), "{why}");
+        let _ = std::fs::remove_file(&database);
+    }
+    std::fs::rename(&aside, &database).unwrap();
+    let server = Server::start(dir.path());
+    Registry::at(server.ready.registry, "team/app").assert_image("v1", &content(5, 100_000)).await;
+    assert!(server.terminate());
+}

@@ -39,6 +39,25 @@ impl Server {
     pub(crate) fn start_with(dir: &Path, arguments: &[&str]) -> Self {
         let ready_file = dir.join("ready.json");
         let _ = std::fs::remove_file(&ready_file);
+        let mut command = Self::command(dir);
+        command.args(arguments).arg("--ready-file").arg(&ready_file);
+        let mut child = command.spawn().unwrap();
+        let ready = until(|| {
+            assert!(child.try_wait().unwrap().is_none(), "the server ended at once");
+            let text = std::fs::read_to_string(&ready_file).ok()?;
+            Some(serde_json::from_str(&text).unwrap())
+        });
+        Self { child, ready }
+    }
+
+    /// What a server over `dir` says that does not start.
+    pub(crate) fn refusal(dir: &Path) -> String {
+        let output = Self::command(dir).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn command(dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-server"));
         for flag in [
             "--listen",
@@ -50,16 +69,9 @@ impl Server {
         ] {
             command.args([flag, "127.0.0.1:0"]);
         }
-        command.args(arguments);
-        command.arg("--data").arg(dir.join("data")).arg("--ready-file").arg(&ready_file);
+        command.arg("--data").arg(dir.join("data"));
         command.env("SHOAL_STORE__FREE_MIN", "0").env("SHOAL_LOG__FILTER", "warn").stdin(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let ready = until(|| {
-            assert!(child.try_wait().unwrap().is_none(), "the server ended at once");
-            let text = std::fs::read_to_string(&ready_file).ok()?;
-            Some(serde_json::from_str(&text).unwrap())
-        });
-        Self { child, ready }
+        command
     }
 
     /// SIGKILL.
