@@ -278,7 +278,7 @@ async fn a_vouch_before_the_claims_question_is_seen_and_one_after_it_waits() {
     assert!(leases.touched(&repository, &digest), "the collector sees it and keeps the digest");
     assert!(!leases.try_vouch(&repository, &digest), "who comes now has to look again after the claim");
     let mut waiting = Box::pin(leases.vouch(&repository, &digest));
-    let asked = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending()));
+    let asked = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending()));
     assert!(asked.await);
     drop(claim);
     waiting.await;

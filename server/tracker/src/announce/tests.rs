@@ -200,8 +200,9 @@ impl Rights for OnlyFirst {
     }
 }
 
-fn of(repository: &str, item: AnnounceItem) -> AnnounceItem {
-    AnnounceItem { repository: Some(repository.parse().unwrap()), ..item }
+fn of(repository: &str, mut item: AnnounceItem) -> AnnounceItem {
+    item.repository = Some(repository.parse().unwrap());
+    item
 }
 
 #[tokio::test]
