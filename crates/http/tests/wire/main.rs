@@ -7,6 +7,7 @@ mod authority;
 mod cluster;
 mod curl;
 mod files;
+mod frames;
 mod harness;
 mod http2;
 mod limits;
