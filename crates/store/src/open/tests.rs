@@ -213,6 +213,44 @@ fn a_crash_during_removal_leaves_all_or_nothing() {
 }
 
 #[test]
+fn a_crash_while_a_blob_is_set_aside_leaves_it_in_one_place() {
+    for options in BOTH {
+        let bytes = content();
+        let digest = Digest::sha256(&bytes);
+        let prepare = |store: &Store| drop(store.put(&digest, &bytes).unwrap());
+        let (_dir, crashes) = crashes(options, prepare, |store| assert!(store.quarantine(&digest).unwrap()));
+        let steps: Vec<_> = crashes.iter().map(|crash| crash.step).collect();
+        assert_eq!(steps, [Step::DataSetAside, Step::MetainfoSetAside]);
+        for crash in &crashes {
+            let store = recover(options, crash);
+            assert!(!is_whole(&store, &bytes), "after {:?}", crash.step);
+            assert_eq!(store.quarantined().len(), 1, "after {:?}", crash.step);
+            // It was whole after all, and needs no metainfo to come back.
+            store.release(&digest).unwrap();
+            assert!(is_whole(&store, &bytes) && store.quarantined().is_empty(), "after {:?}", crash.step);
+        }
+    }
+}
+
+#[test]
+fn a_blob_that_cannot_be_set_aside_stays_where_it_is() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), content());
+    let digest = Digest::sha256(&bytes);
+    let (store, _) = Store::open(dir.path(), Options::durable()).unwrap();
+    store.put(&digest, &bytes).unwrap();
+    // No name can be made in there.
+    let aside = store.shared().paths.quarantine(digest.algorithm());
+    fs::remove_dir(&aside).unwrap();
+    fs::write(&aside, b"").unwrap();
+    store.quarantine(&digest).unwrap_err();
+    assert!(is_whole(&store, &bytes) && store.quarantined().is_empty());
+    fs::remove_file(&aside).unwrap();
+    fs::create_dir(&aside).unwrap();
+    assert!(store.quarantine(&digest).unwrap());
+    assert!(!is_whole(&store, &bytes) && store.quarantined().len() == 1);
+}
+
+#[test]
 fn a_power_failure_that_keeps_only_one_of_the_two_renames_is_repaired() {
     let bytes = content();
     let digest = Digest::sha256(&bytes);

@@ -15,6 +15,7 @@ use crate::{ErrorKind, Options, Store};
 mod crash;
 mod damage;
 mod model;
+mod refusals;
 
 /// Room for about four of the blobs that these tests use.
 const SHORT: u64 = 4096;

@@ -149,7 +149,7 @@ fn a_damaged_record_does_not_stop_compaction() {
 }
 
 /// A store whose disk fails as told.
-fn failing() -> (TempDir, Store, Faults) {
+pub(super) fn failing() -> (TempDir, Store, Faults) {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::default();
     let limits = Limits { faults: faults.clone(), ..limits() };
