@@ -22,6 +22,7 @@ use crate::index::{Entry, Pin};
 use crate::locks::hold;
 use crate::pack::PackedBlob;
 use crate::paths::Part;
+use crate::piece::is_damage;
 use crate::store::Shared;
 
 pub use self::reading::FileRange;
@@ -139,12 +140,13 @@ pub(crate) fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Blob> {
 fn load(shared: &Arc<Shared>, pin: Pin) -> Result<Arc<Opened>> {
     let entry = pin.entry().clone();
     let path = shared.paths.blob(entry.digest(), Part::Data);
-    let file = match File::open(&path) {
+    let file = match disk::open_for_reading(&path) {
         Ok(file) => file,
         Err(source) if source.kind() == io::ErrorKind::NotFound => {
             shared.forget_vanished(&entry, &path);
             return Err(Error::BlobNotFound(*entry.digest()));
         }
+        Err(source) if is_damage(&source) => return Err(shared.lose(&entry)?),
         Err(source) => return Err(Error::io("open", &path, source)),
     };
     let metainfo = match read_metainfo(&shared.paths.blob(entry.digest(), Part::Metainfo))? {
@@ -213,17 +215,23 @@ impl Shared {
     fn restore_metainfo(&self, entry: &Arc<Entry>) -> Result<Metainfo> {
         let digest = entry.digest();
         let Some(metainfo) = derive_metainfo(&self.paths.blob(digest, Part::Data), digest)? else {
-            tracing::error!(%digest, "a blob and its metainfo are damaged; it leaves the store");
-            if self.options.is_durable() {
-                self.quarantine_entry(entry)?;
-            } else {
-                self.remove_entry(entry)?;
-            }
-            return Err(Error::CorruptBlob(*digest));
+            return Err(self.lose(entry)?);
         };
         self.write_metainfo(entry, &metainfo)?;
         tracing::warn!(%digest, "the metainfo of a blob was damaged and has been made again");
         Ok(metainfo)
+    }
+
+    /// Lets a blob of which no piece can be told to be good leave the store; what to say of it.
+    fn lose(&self, entry: &Arc<Entry>) -> Result<Error> {
+        let digest = entry.digest();
+        tracing::error!(%digest, "a blob is damaged as a whole; it leaves the store");
+        if self.options.is_durable() {
+            self.quarantine_entry(entry)?;
+        } else {
+            self.remove_entry(entry)?;
+        }
+        Ok(Error::CorruptBlob(*digest))
     }
 
     /// Writes the metainfo of a blob again, while it is in the store.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::direct;
@@ -22,6 +23,17 @@ pub(crate) fn create_new(path: &Path) -> Result<File> {
 pub(crate) fn open_for_writing(path: &Path, create: bool) -> Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path);
     file.map_err(|source| Error::io("open", path, source))
+}
+
+/// Opens a file of bytes for reading. Whatever else stands in its place counts as a file that has ended: a directory cannot be read, and a
+/// pipe would be waited for.
+pub(crate) fn open_for_reading(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is not a regular file"))
+    }
 }
 
 /// Writes a whole small file, replacing what is there; on the disk when it returns if `sync` is set.
@@ -66,7 +78,7 @@ pub(crate) fn read_through(path: &Path, mut each: impl FnMut(&[u8])) -> Result<(
 
 /// As [`read_through`]. With `passing` the page cache forgets what was read, as far as nobody else has it in use.
 pub(crate) fn read_file(path: &Path, passing: bool, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = open_for_reading(path)?;
     direct::read_in_order(&file);
     let mut buffer = vec![0; READ_LEN];
     let mut offset = 0;

@@ -4,7 +4,6 @@
 //! out of memory. One pass computes the blob's own digest and its piece digests, so a good blob with a damaged description is told
 //! from a damaged blob. Non-goals: when to scrub, how fast (the caller's `each` may take its time), and what to do about damage.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -115,7 +114,14 @@ pub(crate) fn check(
 /// Finds the bad pieces, one by one. Without a metainfo, or when it vouches for wrong bytes, all are bad.
 fn damaged(data: &Path, stored: Option<Metainfo>, digest: &Digest) -> Result<Scrubbed> {
     let fail = |source| Error::io("open", data, source);
-    let file = File::open(data).map_err(fail)?;
+    let file = match disk::open_for_reading(data) {
+        Ok(file) => file,
+        Err(error) if piece::is_damage(&error) => {
+            let count = stored.map_or(0, |stored| stored.layout().piece_count());
+            return Ok(Scrubbed::Damaged { pieces: (0..count).map(PieceIndex).collect() });
+        }
+        Err(error) => return Err(fail(error)),
+    };
     let Some(stored) = stored else {
         let layout = Layout::for_size(file.metadata().map_err(fail)?.len());
         return Ok(Scrubbed::Damaged { pieces: (0..layout.piece_count()).map(PieceIndex).collect() });

@@ -172,3 +172,20 @@ fn a_cache_sets_nothing_aside() {
     assert_eq!(read_ranges(&store, &digest).1, Some(ErrorKind::Corrupt));
     assert_eq!((store.stat(&digest), store.quarantined()), (Some(bytes.len() as u64), vec![]));
 }
+
+#[test]
+fn what_stands_in_the_place_of_a_file_is_set_aside_and_the_next_push_repairs() {
+    type Change = fn(&std::path::Path);
+    let pipe: Change = |path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let changes: [Change; 2] = [|path| fs::create_dir(path).unwrap(), pipe];
+    for change in changes {
+        let (dir, store, bytes, digest) = damaged(Options::durable());
+        let path = file_of(dir.path(), &digest, "data");
+        fs::remove_file(&path).unwrap();
+        change(&path);
+        assert_eq!(read_ranges(&store, &digest).1, Some(ErrorKind::Corrupt));
+        assert_eq!(store.stat(&digest), None);
+        push(&store, &bytes);
+        assert_eq!(read_ranges(&store, &digest), (bytes, None));
+    }
+}
