@@ -51,7 +51,8 @@ impl Context {
             lanes: Lanes::new(&options),
             frozen_tags: FrozenTags::default(),
             room: Room::new(options.upload_memory_max, options.wait_max),
-            reads: Room::new(options.read_memory_max, options.wait_max),
+            // A request that waits here has a turn, and most turns are for those who need no such memory.
+            reads: Room::new(options.read_memory_max, options.wait_max).with_queue(options.pulls_max / 4),
             options,
             events: Arc::new(NoEvents),
             audit: Arc::new(NoAudit),

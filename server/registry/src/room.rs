@@ -16,6 +16,8 @@ pub(crate) struct Room {
     bytes: Arc<Semaphore>,
     size: u32,
     wait_max: Duration,
+    /// Places for those who wait.
+    queue: Arc<Semaphore>,
 }
 
 /// A part of the budget, given back when it is dropped.
@@ -30,7 +32,13 @@ impl Room {
     /// A budget of `size` bytes; a request waits for its part at most `wait_max`.
     pub(crate) fn new(size: u64, wait_max: Duration) -> Self {
         let size = u32::try_from(size).unwrap_or(u32::MAX).max(1);
-        Self { bytes: Arc::new(Semaphore::new(size as usize)), size, wait_max }
+        let queue = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Self { bytes: Arc::new(Semaphore::new(size as usize)), size, wait_max, queue }
+    }
+
+    /// The same budget with `queue_max` requests waiting for it at most; others are told at once that there is no room.
+    pub(crate) fn with_queue(self, queue_max: usize) -> Self {
+        Self { queue: Arc::new(Semaphore::new(queue_max)), ..self }
     }
 
     /// Takes `len` bytes, or the whole budget if that is less. Those who wait are served in turn.
@@ -39,6 +47,7 @@ impl Room {
         if let Ok(permit) = Arc::clone(&self.bytes).try_acquire_many_owned(len) {
             return Ok(Taken(permit));
         }
+        let Ok(_place) = self.queue.try_acquire() else { return Err(Crowded) };
         let wait = Arc::clone(&self.bytes).acquire_many_owned(len);
         match tokio::time::timeout(self.wait_max, wait).await {
             Ok(Ok(permit)) => Ok(Taken(permit)),
@@ -102,5 +111,19 @@ mod tests {
         assert_eq!(begun.elapsed(), WAIT_MAX);
         let (waiting, ()) = tokio::join!(room.take(1), async { drop(all) });
         assert_eq!(waiting.map(drop), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_finds_the_queue_full_is_not_kept_waiting() {
+        let room = Room::new(10, WAIT_MAX).with_queue(1);
+        let all = room.take(10).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        let (first, second) = tokio::join!(room.take(1), async {
+            let second = room.take(1).await.map(drop);
+            drop(all);
+            second
+        });
+        assert_eq!((first.map(drop), second), (Ok(()), Err(Crowded)));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 }
