@@ -62,6 +62,10 @@ const STREAMS_MAX: u32 = 128;
 /// How much of one upload may be under way: 80 Gbit/s at 0.1 ms, 160 Mbit/s at 50 ms.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 
+/// How much of an HTTP/2 answer waits in memory for its client: a chunk of a file, while the next is read. A client that opens all its
+/// streams and takes nothing holds this for each.
+const STREAM_SEND_BUFFER: usize = 64 * 1024;
+
 /// How much of all uploads of one connection may be under way, and so held in memory when their handlers pause.
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
@@ -172,7 +176,7 @@ impl Conversation {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME_LEN_MAX)
-            .max_send_buf_size(self.limits.buffer_max)
+            .max_send_buf_size(self.limits.buffer_max.min(STREAM_SEND_BUFFER))
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
             .max_local_error_reset_streams(LOCAL_RESETS_MAX)
             .keep_alive_interval(PING_INTERVAL)
