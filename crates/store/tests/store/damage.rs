@@ -175,7 +175,7 @@ fn a_cache_sets_nothing_aside() {
 
 #[test]
 fn what_stands_in_the_place_of_a_file_is_set_aside_and_the_next_push_repairs() {
-    type Change = fn(&std::path::Path);
+    type Change = fn(&Path);
     let pipe: Change = |path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let changes: [Change; 2] = [|path| fs::create_dir(path).unwrap(), pipe];
     for change in changes {
