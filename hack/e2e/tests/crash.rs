@@ -53,6 +53,14 @@ async fn whatever_was_acknowledged_survives_the_loss_of_power() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "e2e: mounts a disk and takes its power; run by cargo xtask test --tier e2e"]
+async fn what_manifests_name_survives_the_loss_of_power_in_the_middle_of_a_collection() -> Result<()> {
+    let summary = drill(6, true, true).await?;
+    ensure!(summary.collections > 0 && summary.collected > 0, "nothing was collected: {summary:?}");
+    Ok(())
+}
+
 /// The short form of the crash drill; `cargo xtask drill crash` does hundreds of rounds.
 async fn drill(rounds: u64, collect: bool, power_loss: bool) -> Result<crash::Summary> {
     let directory = tempfile::Builder::new().prefix("shoal-crash-").tempdir()?;

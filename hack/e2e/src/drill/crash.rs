@@ -89,7 +89,7 @@ pub(super) struct Ground {
     /// A manifest that is never deleted, to be the subject of others.
     pub(super) subject: Content,
     pub(super) number: std::sync::atomic::AtomicU64,
-    pub(super) power: Power,
+    power: Power,
 }
 
 /// Carries out a plan. `watch` hears of every round that is over.

@@ -109,12 +109,19 @@ impl Worker {
     async fn push(&mut self, session: &mut Session, repository: &str, content: &Content) -> io::Result<()> {
         let manner = Manner::ALL[self.rng.usize(..Manner::ALL.len())];
         let item = item(Kind::Blob, repository, content);
-        self.ground.journal.pushing(&item);
+        self.pushing(&item);
         let status = session.push(repository, content, manner).await?;
         if self.expect(status, status == 201, || format!("{manner:?} of {} answered {status}", item.digest)) {
             self.ground.journal.pushed(&item);
         }
         Ok(())
+    }
+
+    fn pushing(&mut self, item: &Item) {
+        // What may be there already needs no disk to be there again.
+        let state = self.ground.journal.state(item);
+        self.begun_without_power &= matches!(state, None | Some(State::Absent));
+        self.ground.journal.pushing(item);
     }
 
     async fn mount_shared(&mut self, session: &mut Session, repository: &str) -> io::Result<()> {
@@ -123,14 +130,16 @@ impl Worker {
         let from = if repository == one { other } else { one };
         let source = self.ground.journal.state(&item(Kind::Blob, from, &content));
         let target = item(Kind::Blob, repository, &content);
-        self.ground.journal.pushing(&target);
+        self.pushing(&target);
         let status = session.mount(repository, &content.digest, from).await?;
-        // 202 is allowed by the specification, but not needed when the source is there.
-        let fits = status == 201 || (status == 202 && source != Some(State::Present));
-        let is_promise = self.expect(status, fits, || {
+        // Allowed by the specification, but not needed when the source is there. An open upload promises nothing.
+        if status == 202 && source != Some(State::Present) {
+            return Ok(());
+        }
+        let is_promise = self.expect(status, status == 201, || {
             format!("mount of {} from {from} ({source:?}) answered {status}", content.digest)
         });
-        if is_promise && status == 201 {
+        if is_promise {
             self.ground.journal.pushed(&target);
         }
         Ok(())
