@@ -75,7 +75,7 @@ impl Fetch {
     /// Opens a blob of one of `repositories`, the likeliest first: its size is known, and its bytes come when they are read.
     ///
     /// # Errors
-    /// [`FetchError`], within the bound given to [`Self::new`].
+    /// [`FetchError`], within the bound given to `Fetch::new`.
     pub async fn open(&self, digest: &Digest, repositories: &[Repository]) -> Result<BlobStream, FetchError> {
         if self.is_poisoned(digest) {
             return Err(FetchError::Poisoned);
