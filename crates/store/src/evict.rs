@@ -46,6 +46,9 @@ pub(crate) fn choose(mut candidates: Vec<Candidate>, missing: u64) -> Vec<Candid
     candidates
 }
 
+/// How often a choice may come to nothing because readers were faster, before there counts as being no room.
+const VAIN_TURNS_MAX: usize = 64;
+
 impl Shared {
     /// Takes `len` bytes for `class`, evicting if that helps.
     pub(crate) fn reserve(&self, class: Class, len: u64) -> Result<()> {
@@ -55,11 +58,16 @@ impl Shared {
         }
         // One evictor at a time: two would both evict for what one of them needs.
         let _evictor = hold(&self.evictor);
+        let mut vain = 0;
         loop {
             let Err(short) = self.space.take(class, len)? else { return Ok(()) };
-            // Each turn frees something or ends the loop, so it ends.
-            if self.evict(short.missing) == 0 {
-                return Err(Error::NoSpace(short.limit));
+            // Each turn frees something, or counts as vain, or ends the loop; so it ends.
+            match self.evict(short.missing) {
+                None => return Err(Error::NoSpace(short.limit)),
+                // What was chosen has got readers since; something else may go.
+                Some(0) if vain < VAIN_TURNS_MAX => vain += 1,
+                Some(0) => return Err(Error::NoSpace(short.limit)),
+                Some(_) => {}
             }
         }
     }
@@ -71,10 +79,12 @@ impl Shared {
         self.space.shortage(evictable)
     }
 
-    /// Evicts at least `missing` bytes if that is possible; returns how many went.
-    fn evict(&self, missing: u64) -> u64 {
+    /// Evicts at least `missing` bytes if that is possible; returns how many went, `None` when too little may go.
+    fn evict(&self, missing: u64) -> Option<u64> {
         let chosen = choose(self.candidates(), missing);
-        chosen.iter().filter(|candidate| self.evict_one(candidate)).map(|candidate| candidate.size).sum()
+        let gone =
+            chosen.iter().filter(|candidate| self.evict_one(candidate)).map(|candidate| candidate.size);
+        (!chosen.is_empty()).then(|| gone.sum())
     }
 
     /// Everything that may go.
