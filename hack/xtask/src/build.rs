@@ -38,3 +38,12 @@ pub(crate) fn release_programs() -> Result<PathBuf> {
     ensure!(status.success(), "the release programs did not build; see cargo's messages above");
     Ok(metadata.target_directory.join("release"))
 }
+
+/// Where this program is. A build that was made since it was started may have put a new one there; then Linux says so at the end.
+///
+/// # Errors
+/// When the system does not tell.
+pub(crate) fn own_path() -> std::io::Result<String> {
+    let own = std::env::current_exe()?.display().to_string();
+    Ok(own.strip_suffix(" (deleted)").unwrap_or(&own).to_owned())
+}

@@ -107,7 +107,7 @@ impl<'a> Fleet<'a> {
     fn errand(&self, index: u16) -> Result<Command> {
         let words = self.network.prefix(index);
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg(std::env::current_exe()?).arg("inside").kill_on_drop(true);
+        command.args(&words[1..]).arg(crate::build::own_path()?).arg("inside").kill_on_drop(true);
         Ok(command)
     }
 

@@ -68,17 +68,11 @@ impl Tier {
         };
         if let (true, Some(bin_dir)) = (self.needs_programs(), bin_dir) {
             let mut variables = vec![(BIN_DIR_VARIABLE.to_owned(), bin_dir.display().to_string())];
-            variables.extend(own_path().map(|own| (XTASK_VARIABLE.to_owned(), own)));
+            variables.extend(crate::build::own_path().map(|own| (XTASK_VARIABLE.to_owned(), own)).ok());
             calls.iter_mut().for_each(|call| call.env.clone_from(&variables));
         }
         calls
     }
-}
-
-/// Where this program is. A build that was made since it was started may have put a new one there; then Linux says so at the end.
-fn own_path() -> Option<String> {
-    let own = std::env::current_exe().ok()?.display().to_string();
-    Some(own.strip_suffix(" (deleted)").unwrap_or(&own).to_owned())
 }
 
 /// One call for all test binaries that match, or none when there is no such binary (cargo would refuse to run nothing).
