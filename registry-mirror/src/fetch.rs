@@ -69,7 +69,7 @@ impl Fetch {
 
     /// Whether the blob lies complete on this machine's disk.
     pub fn is_local(&self, digest: &Digest) -> bool {
-        self.0.store.stat(digest).is_some()
+        matches!(self.0.store.stat(digest), Ok(Some(_)))
     }
 
     /// Opens a blob of one of `repositories`, the likeliest first: its size is known, and its bytes come when they are read.

@@ -12,7 +12,7 @@ pub(crate) struct OwnerSource(pub(crate) Origin);
 #[async_trait]
 impl MetainfoSource for OwnerSource {
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, SourceError> {
-        Ok(self.0.size(digest))
+        self.0.size(digest).map_err(|error| SourceError(error.to_string()))
     }
 
     async fn metainfo(&self, digest: &Digest) -> Result<Option<Metainfo>, SourceError> {

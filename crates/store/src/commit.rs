@@ -161,7 +161,7 @@ impl Shared {
 
     /// Stores content whose digest was checked in a file of its own.
     pub(crate) fn put_file(&self, metainfo: &Metainfo, bytes: &[u8]) -> Result<()> {
-        if self.size(metainfo.digest()).is_some() {
+        if self.size(metainfo.digest())?.is_some() {
             return Ok(());
         }
         self.reserve(Class::Upload, metainfo.size())?;

@@ -229,18 +229,14 @@ impl Shared {
     }
 
     /// Size of a complete blob, packed or with files.
-    pub(crate) fn size(&self, digest: &Digest) -> Option<u64> {
+    ///
+    /// # Errors
+    /// The disk's error: whether the blob is there is then not known.
+    pub(crate) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         if let Some(size) = self.pack.as_ref().and_then(|pack| pack.size(digest)) {
-            return Some(size);
+            return Ok(Some(size));
         }
-        match self.pin(digest) {
-            Ok(pin) => pin.map(|pin| pin.entry().size()),
-            Err(error) => {
-                // It may be readable at the next try: it is neither served nor removed.
-                tracing::error!(%digest, %error, "a blob is left out");
-                None
-            }
-        }
+        Ok(self.pin(digest)?.map(|pin| pin.entry().size()))
     }
 }
 
@@ -278,9 +274,9 @@ mod tests {
     fn a_blob_is_found_before_it_is_counted_and_counted_once() {
         let (_dir, store, bytes, digest) = counting();
         assert!(store.usage().counting && store.usage().blobs == 0);
-        assert_eq!(store.stat(&Digest::sha256(b"other")), None);
+        assert_eq!(store.stat(&Digest::sha256(b"other")).unwrap(), None);
         assert_eq!(store.blob(&digest).unwrap().read_piece(PieceIndex(0)).unwrap(), bytes[..65536]);
-        assert_eq!(store.stat(&digest), Some(SIZE as u64));
+        assert_eq!(store.stat(&digest).unwrap(), Some(SIZE as u64));
         drop(hold(&store.shared().counting.thread).take());
         hold(&store.shared().counting.progress.state).ended = false;
         store.shared().counting.start(store.shared()).unwrap();
@@ -308,7 +304,7 @@ mod tests {
         let (store, _) = Store::open(dir.path(), Options::durable()).unwrap();
         store.finish_counting();
         assert!(path.exists() && store.usage().blobs == 0 && !store.usage().counting);
-        assert_eq!(store.stat(&digest), None);
+        assert_eq!(store.stat(&digest).unwrap(), None);
         assert_eq!((store.partials(), path.exists()), (vec![digest], false), "its good pieces are kept");
         let partial = store.resume(&digest).unwrap();
         assert_eq!(partial.read_piece(PieceIndex(0)).unwrap(), bytes[..65536]);

@@ -210,7 +210,7 @@ fn recover_partials(shared: &Shared, algorithm: Algorithm, recovery: &mut Recove
             recovery.partials += 1;
             continue;
         }
-        let size = match shared.size(&digest) {
+        let size = match shared.size(&digest)? {
             Some(_) => None,
             None => stored_size(shared, &digest)?,
         };

@@ -186,7 +186,10 @@ impl Store {
 
     /// Size of a complete blob in bytes. Not counted as a use. Does not touch the disk, except that while [`Usage::counting`] holds a blob
     /// that was not met yet is looked for under its name.
-    pub fn stat(&self, digest: &Digest) -> Option<u64> {
+    ///
+    /// # Errors
+    /// The disk's error from that look: whether the blob is there is then not known, and nobody may take it for absent.
+    pub fn stat(&self, digest: &Digest) -> Result<Option<u64>> {
         self.shared.size(digest)
     }
 

@@ -157,7 +157,7 @@ impl Upload {
         if self.shared.packs(self.size) {
             return self.commit_small(&metainfo);
         }
-        if self.shared.size(expected).is_some() {
+        if self.shared.size(expected)?.is_some() {
             self.end();
             return Ok(metainfo);
         }

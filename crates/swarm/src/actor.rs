@@ -193,7 +193,7 @@ impl Actor {
     fn forget_if_gone(&mut self, digest: Digest) {
         if !self.blobs.contains(&digest)
             && !self.patients.contains(&digest)
-            && self.disk.store().stat(&digest).is_none()
+            && matches!(self.disk.store().stat(&digest), Ok(None))
         {
             info!(%digest, "the blob has left the store; no longer seeding it");
             self.disk.handles().close(&digest);

@@ -110,7 +110,7 @@ impl Swarm {
 
     async fn view(&self, digest: Digest) -> Opened {
         // Only hits count here: what goes wrong is looked into by the actor, once for all callers.
-        if self.disk().store().stat(&digest).is_some()
+        if matches!(self.disk().store().stat(&digest), Ok(Some(_)))
             && let Some(Ok(blob)) = self.disk().run(move |store| store.blob(&digest)).await
         {
             return Ok(View::complete(blob));

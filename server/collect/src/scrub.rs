@@ -105,12 +105,15 @@ impl Scrubber {
     }
 
     /// Verifies one blob now and deals with it as a pass does; `None` when it is not there.
-    pub async fn one(&self, digest: &Digest) -> Option<ScrubReport> {
-        let size = self.0.store.stat(digest)?;
+    ///
+    /// # Errors
+    /// The store's error when the disk does not tell whether it is there.
+    pub async fn one(&self, digest: &Digest) -> shoal_store::Result<Option<ScrubReport>> {
+        let Some(size) = self.0.store.stat(digest)? else { return Ok(None) };
         let mut report = ScrubReport { started: now(), finished: true, ..ScrubReport::default() };
         let listed = Listed { digest: *digest, size, modified: SystemTime::UNIX_EPOCH };
         self.0.visit(&listed, &mut report).await;
-        Some(report)
+        Ok(Some(report))
     }
 
     /// Scrubs from time to time, until [`Self::stop`]. A pass that a restart broke off goes on where it was.

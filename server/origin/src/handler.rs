@@ -88,7 +88,7 @@ impl OriginHandler {
     }
 
     async fn blob(&self, request: &Request, digest: &Digest) -> Result<Response, Refusal> {
-        let size = self.origin.size(digest).ok_or(Refusal::Absent(*digest))?;
+        let size = self.origin.size(digest)?.ok_or(Refusal::Absent(*digest))?;
         let range = request.headers().get(header::RANGE).map(|value| value.to_str().unwrap_or_default());
         let selection = Selection::of(range, size);
         if selection == Selection::Unsatisfiable {

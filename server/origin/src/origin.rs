@@ -53,8 +53,11 @@ impl Origin {
     }
 
     /// Size of a blob in bytes; `None` when it is not here.
-    pub fn size(&self, digest: &Digest) -> Option<u64> {
-        self.store.stat(digest)
+    ///
+    /// # Errors
+    /// [`OriginError`] when the disk does not tell.
+    pub fn size(&self, digest: &Digest) -> Result<Option<u64>, OriginError> {
+        Ok(self.store.stat(digest)?)
     }
 
     /// Metainfo of a blob; `None` when it is not here.
@@ -71,7 +74,7 @@ impl Origin {
     /// [`OriginError`] when it is here and cannot be opened.
     pub async fn blob(&self, digest: &Digest) -> Result<Option<Blob>, OriginError> {
         // Saves the thread when the answer is no, which is what most look-ups of strangers' digests are.
-        if self.store.stat(digest).is_none() {
+        if self.store.stat(digest)?.is_none() {
             return Ok(None);
         }
         let (store, digest) = (self.store.clone(), *digest);

@@ -118,10 +118,15 @@ impl Context {
         if self.linked(repository, digest).await?.is_none() {
             return Ok(None);
         }
-        let size = self.store.stat(digest);
+        let size = self.stat(digest)?;
         if size.is_none() {
             tracing::warn!(%repository, %digest, "a linked blob is not in the store; it has to be pushed again");
         }
         Ok(size)
+    }
+
+    /// Size of a blob in the store. That the disk does not tell is no sign that it is not there.
+    pub(crate) fn stat(&self, digest: &Digest) -> Result<Option<u64>, Refusal> {
+        self.store.stat(digest).map_err(|error| error::of_pull(digest, &error))
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn blob(
     if call.headers.contains_key(header::RANGE) {
         return Ok(None);
     }
-    let (Some(Some(_)), Some(size)) = (cx.tags.blob_in_cached(repository, digest), cx.store.stat(digest))
+    let (Some(Some(_)), Some(size)) = (cx.tags.blob_in_cached(repository, digest), cx.stat(digest)?)
     else {
         return Ok(None);
     };

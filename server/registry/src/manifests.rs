@@ -121,17 +121,15 @@ async fn checked(
 ///
 /// Clients check the size of what they pull, so such an image could not be pulled by anyone.
 fn check_sizes(cx: &Context, manifest: &Manifest) -> Result<(), Refusal> {
-    let wrong = manifest.required_blobs().find_map(|stated| {
-        let size = cx.store.stat(&stated.digest)?;
-        (size != stated.size).then(|| json!({ "digest": stated.digest, "stated": stated.size, "got": size }))
-    });
-    match wrong {
-        None => Ok(()),
-        Some(detail) => {
+    for stated in manifest.required_blobs() {
+        let Some(size) = cx.stat(&stated.digest)? else { continue };
+        if size != stated.size {
             let message = "the manifest states another size for a blob than the blob has";
-            Err(Refusal::new(ErrorCode::ManifestInvalid, message).with_detail(detail))
+            let detail = json!({ "digest": stated.digest, "stated": stated.size, "got": size });
+            return Err(Refusal::new(ErrorCode::ManifestInvalid, message).with_detail(detail));
         }
     }
+    Ok(())
 }
 
 /// DELETE: of a tag, only the tag; of a digest, the manifest and every tag that names it.
@@ -269,8 +267,12 @@ fn pushed(
 async fn store(cx: &Context, call: &Call, record: PutManifest) -> Result<(), Refusal> {
     if record.references == References::Required {
         // Linked, but its content was lost: see Context::blob_in.
-        let lost: Vec<_> =
-            record.blobs.iter().copied().filter(|blob| cx.store.stat(blob).is_none()).collect();
+        let mut lost = Vec::new();
+        for blob in &record.blobs {
+            if cx.stat(blob)?.is_none() {
+                lost.push(*blob);
+            }
+        }
         if !lost.is_empty() {
             return Err(missing(&lost, &[]));
         }

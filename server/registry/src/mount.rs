@@ -61,5 +61,6 @@ async fn anywhere(cx: &Context, call: &Call, digest: &Digest) -> Result<Option<(
     }
     let found = cx.tags.blob_anywhere(digest).await?;
     let readable = found.filter(|(repository, _)| call.access.may(Action::Pull, repository));
-    Ok(readable.and_then(|(repository, _)| Some((repository, cx.store.stat(digest)?))))
+    let Some((repository, _)) = readable else { return Ok(None) };
+    Ok(cx.stat(digest)?.map(|size| (repository, size)))
 }

@@ -75,8 +75,9 @@ impl UpkeepAdmin {
             return json::error(StatusCode::BAD_REQUEST, "digest is algorithm:hex, as in sha256:9f86d0…");
         };
         match self.scrubber.one(&digest).await {
-            Some(report) => json::response(StatusCode::OK, &report),
-            None => json::error(StatusCode::NOT_FOUND, format!("this server does not have {digest}")),
+            Ok(Some(report)) => json::response(StatusCode::OK, &report),
+            Ok(None) => json::error(StatusCode::NOT_FOUND, format!("this server does not have {digest}")),
+            Err(error) => json::error(StatusCode::INTERNAL_SERVER_ERROR, format!("looking for {digest}: {error}")),
         }
     }
 

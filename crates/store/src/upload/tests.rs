@@ -39,7 +39,7 @@ fn stored_len(store: &Store, id: &UploadId) -> u64 {
 
 fn assert_is_blob(store: &Store, bytes: &[u8]) {
     let digest = Digest::sha256(bytes);
-    assert_eq!(store.stat(&digest), Some(bytes.len() as u64));
+    assert_eq!(store.stat(&digest).unwrap(), Some(bytes.len() as u64));
     let blob = store.blob(&digest).unwrap();
     let mut read = Vec::new();
     while read.len() < bytes.len() {
@@ -159,7 +159,7 @@ fn push_with_fault(store: &Store, bytes: &[u8], after: usize, fault: Fault) -> (
         assert_is_blob(store, bytes);
         assert!(store.remove(&digest).unwrap());
     } else {
-        assert_eq!(store.stat(&digest), None, "{fault:?} after {seen:?}");
+        assert_eq!(store.stat(&digest).unwrap(), None, "{fault:?} after {seen:?}");
         finish(store, &id, bytes);
     }
     assert_eq!(books(store.usage()), before, "{fault:?} after {seen:?}");

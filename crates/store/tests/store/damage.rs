@@ -44,7 +44,7 @@ fn a_flipped_bit_gives_no_wrong_byte_and_the_next_push_repairs() {
     let (read, error) = read_ranges(&store, &digest);
     assert_eq!(error, Some(ErrorKind::Corrupt));
     assert!(bytes.starts_with(&read) && read.len() == 2 * PIECE, "the pieces before the damage are good");
-    assert_eq!((store.stat(&digest), store.blob(&digest).unwrap_err().kind()), (None, ErrorKind::NotFound));
+    assert_eq!((store.stat(&digest).unwrap(), store.blob(&digest).unwrap_err().kind()), (None, ErrorKind::NotFound));
     assert_eq!(store.quarantined(), [Quarantined { digest, size: bytes.len() as u64 }]);
     assert_eq!((store.usage().bytes, store.usage().quarantine_bytes), (0, bytes.len() as u64));
     push(&store, &bytes);
@@ -71,7 +71,7 @@ fn what_is_set_aside_is_remembered_and_can_be_repaired_piece_by_piece() {
     assert!(store.quarantine(&digest).unwrap() && !store.quarantine(&digest).unwrap());
     drop(store);
     let store = open(dir.path(), Options::durable());
-    assert_eq!((store.stat(&digest), store.quarantined().len()), (None, 1));
+    assert_eq!((store.stat(&digest).unwrap(), store.quarantined().len()), (None, 1));
     assert_eq!(store.usage().quarantine_bytes, bytes.len() as u64);
     let partial = store.demote(&digest).unwrap();
     assert_eq!(partial.have().iter_missing().collect::<Vec<_>>(), [PieceIndex(2)]);
@@ -87,7 +87,7 @@ fn what_reads_right_after_all_goes_back_and_what_does_not_stays() {
     assert_eq!(store.release(&digest).unwrap_err().kind(), ErrorKind::NotFound);
     assert!(store.quarantine(&digest).unwrap());
     assert_eq!(store.release(&digest).unwrap(), Scrubbed::Damaged { pieces: vec![PieceIndex(2)] });
-    assert_eq!((store.stat(&digest), store.quarantined().len()), (None, 1));
+    assert_eq!((store.stat(&digest).unwrap(), store.quarantined().len()), (None, 1));
     damage(&file_of(dir.path(), &digest, "data"), 2 * PIECE + 5);
     assert_eq!(store.release(&digest).unwrap(), Scrubbed::Intact);
     assert_eq!((read_ranges(&store, &digest), store.quarantined()), ((bytes, None), vec![]));
@@ -137,7 +137,7 @@ fn a_scrub_tells_good_from_restored_from_damaged() {
             let data = file_of(dir.path(), &digest, "data");
             damage(&data, PIECE);
             assert_eq!(store.scrub(&digest).unwrap(), Scrubbed::Damaged { pieces: vec![PieceIndex(1)] });
-            assert!(store.stat(&digest).is_some(), "a scrub only tells");
+            assert!(store.stat(&digest).unwrap().is_some(), "a scrub only tells");
         }
     }
 }
@@ -161,7 +161,7 @@ fn data_and_metainfo_damaged_together_are_set_aside_too() {
     let (dir, store, bytes, digest) = damaged(Options::durable());
     damage(&file_of(dir.path(), &digest, "metainfo"), 90);
     assert_eq!(store.blob(&digest).unwrap_err().kind(), ErrorKind::Corrupt);
-    assert_eq!((store.stat(&digest), store.quarantined().len()), (None, 1));
+    assert_eq!((store.stat(&digest).unwrap(), store.quarantined().len()), (None, 1));
     push(&store, &bytes);
     assert_eq!(read_ranges(&store, &digest), (bytes, None));
 }
@@ -170,7 +170,7 @@ fn data_and_metainfo_damaged_together_are_set_aside_too() {
 fn a_cache_sets_nothing_aside() {
     let (_dir, store, bytes, digest) = damaged(CACHE);
     assert_eq!(read_ranges(&store, &digest).1, Some(ErrorKind::Corrupt));
-    assert_eq!((store.stat(&digest), store.quarantined()), (Some(bytes.len() as u64), vec![]));
+    assert_eq!((store.stat(&digest).unwrap(), store.quarantined()), (Some(bytes.len() as u64), vec![]));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn what_stands_in_the_place_of_a_file_is_set_aside_and_the_next_push_repairs() {
         fs::remove_file(&path).unwrap();
         change(&path);
         assert_eq!(read_ranges(&store, &digest).1, Some(ErrorKind::Corrupt));
-        assert_eq!(store.stat(&digest), None);
+        assert_eq!(store.stat(&digest).unwrap(), None);
         push(&store, &bytes);
         assert_eq!(read_ranges(&store, &digest), (bytes, None));
     }

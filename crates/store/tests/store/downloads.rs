@@ -38,7 +38,7 @@ fn pieces_in_any_order_make_the_blob() {
         }
         assert_eq!(store.usage().partial_bytes, bytes.len() as u64);
         let blob = partial.commit().unwrap();
-        assert_eq!((read(&blob), store.stat(metainfo.digest())), (bytes.clone(), Some(bytes.len() as u64)));
+        assert_eq!((read(&blob), store.stat(metainfo.digest()).unwrap()), (bytes.clone(), Some(bytes.len() as u64)));
         assert_eq!((store.usage().partial_bytes, store.usage().bytes), (0, bytes.len() as u64));
         assert_eq!((store.partials().len(), files(dir.path()).len()), (0, 2));
         // The handle goes on as a reader, and a second commit changes nothing.
@@ -182,7 +182,7 @@ fn a_download_of_nothing_can_be_committed_at_once() {
         drop((partial, store));
         let store = open(dir.path(), options);
         let blob = store.resume(&Digest::sha256(b"")).unwrap().commit().unwrap();
-        assert_eq!((blob.size(), store.stat(blob.digest())), (0, Some(0)));
+        assert_eq!((blob.size(), store.stat(blob.digest()).unwrap()), (0, Some(0)));
         assert_eq!(store.demote(blob.digest()).unwrap().commit().unwrap().size(), 0);
     }
 }
@@ -253,7 +253,7 @@ fn demotion_keeps_the_pieces_that_verify() {
         assert_eq!(reader.read_piece(PieceIndex(1)).unwrap(), bytes[PIECE..2 * PIECE]);
         let (first, second) = (store.demote(&digest).unwrap(), store.demote(&digest).unwrap());
         assert_eq!((missing(&first.have()), missing(&second.have())), (vec![2], vec![2]));
-        assert_eq!((store.stat(&digest), store.usage().partial_bytes), (None, bytes.len() as u64));
+        assert_eq!((store.stat(&digest).unwrap(), store.usage().partial_bytes), (None, bytes.len() as u64));
         drop((first, second, store.clone()));
         let partial = store.resume(&digest).unwrap();
         assert_eq!(missing(&partial.have()), [2]);
@@ -273,7 +273,7 @@ fn demotion_of_what_is_not_there_or_vanished_is_no_disaster() {
     store.put(&digest, &bytes).unwrap();
     fs::remove_file(file_of(dir.path(), &digest, "data")).unwrap();
     assert_eq!(store.blob(&digest).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!((store.stat(&digest), store.usage().bytes), (None, 0));
+    assert_eq!((store.stat(&digest).unwrap(), store.usage().bytes), (None, 0));
     store.put(&digest, &bytes).unwrap();
     let reader = store.blob(&digest).unwrap();
     fs::remove_file(file_of(dir.path(), &digest, "data")).unwrap();

@@ -17,7 +17,7 @@ fn put(store: &Store, seed: u64) -> Digest {
 }
 
 fn present(store: &Store, digests: &[Digest]) -> Vec<bool> {
-    digests.iter().map(|digest| store.stat(digest).is_some()).collect()
+    digests.iter().map(|digest| store.stat(digest).unwrap().is_some()).collect()
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn a_damaged_metainfo_is_made_again_from_good_bytes() {
         for damage in damages {
             damage(&file_of(dir.path(), &digest, "metainfo"));
             let store = open(dir.path(), options);
-            assert_eq!(store.stat(&digest), Some(bytes.len() as u64));
+            assert_eq!(store.stat(&digest).unwrap(), Some(bytes.len() as u64));
             assert_eq!(read(&store.blob(&digest).unwrap()), bytes);
             drop(store);
             assert_eq!(Store::open(dir.path(), options).unwrap().1.rederived, 0, "once is enough");
@@ -109,9 +109,9 @@ fn a_blob_damaged_together_with_its_metainfo_is_gone_before_it_is_served() {
     let len = fs::metadata(&metainfo).unwrap().len() as usize;
     damage(&metainfo, len - 1);
     let store = open(dir.path(), CACHE);
-    assert_eq!(store.stat(&digest), Some(bytes.len() as u64), "only opening a blob reads its piece digests");
+    assert_eq!(store.stat(&digest).unwrap(), Some(bytes.len() as u64), "only opening a blob reads its piece digests");
     assert_eq!(store.blob(&digest).unwrap_err().kind(), ErrorKind::Corrupt);
-    assert_eq!((store.stat(&digest), store.usage().bytes, files(dir.path()).len()), (None, 0, 0));
+    assert_eq!((store.stat(&digest).unwrap(), store.usage().bytes, files(dir.path()).len()), (None, 0, 0));
     store.put(&digest, &bytes).unwrap();
     assert_eq!(read(&store.blob(&digest).unwrap()), bytes);
 }
@@ -128,7 +128,7 @@ fn a_blob_of_the_wrong_size_becomes_a_download_of_what_is_missing() {
         data.set_len(size as u64).unwrap();
         let (store, recovery) = Store::open(dir.path(), CACHE).unwrap();
         assert_eq!((recovery.demoted, recovery.partials, recovery.blobs), (1, 1, 0));
-        assert_eq!((store.stat(&digest), store.usage().partial_bytes), (None, 4 * PIECE as u64));
+        assert_eq!((store.stat(&digest).unwrap(), store.usage().partial_bytes), (None, 4 * PIECE as u64));
         let partial = store.resume(&digest).unwrap();
         assert_eq!(partial.have().iter_missing().count(), missing);
         for index in partial.have().iter_missing() {

@@ -92,7 +92,7 @@ async fn a_blob_that_was_removed_is_fetched_again() {
     within(tracker.hears(&agent.peer, &digest, AnnounceEvent::Completed)).await;
     assert!(agent.store.remove(&digest).unwrap());
     assert!(within(agent.fetch(&digest)).await == bytes);
-    assert_eq!(agent.store.stat(&digest), Some(bytes.len() as u64));
+    assert_eq!(agent.store.stat(&digest).unwrap(), Some(bytes.len() as u64));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,7 +28,7 @@ async fn three_agents_fetch_one_blob_at_once_while_reading_in_order() {
     .await;
     assert!(a == bytes && b == bytes && c == bytes);
     for agent in &agents {
-        assert_eq!(agent.store.stat(&digest), Some(bytes.len() as u64));
+        assert_eq!(agent.store.stat(&digest).unwrap(), Some(bytes.len() as u64));
     }
 }
 

@@ -64,7 +64,7 @@ async fn bad_pieces_come_back_from_an_agent_and_only_they() {
     let origin = Origin::start(listener().await.0, options, store.clone(), metrics);
 
     assert!(!origin.mend(&digest, Vec::new()).await.unwrap(), "nobody to ask, nothing touched");
-    assert_eq!(store.stat(&digest), Some(content.len() as u64));
+    assert_eq!(store.stat(&digest).unwrap(), Some(content.len() as u64));
     let holder = PeerInfo { id: agent_id, addr, complete: true, owner: false };
     assert!(origin.mend(&digest, vec![holder]).await.unwrap());
     let blob = origin.blob(&digest).await.unwrap().expect("the blob is whole again");

@@ -48,7 +48,7 @@ fn a_damaged_blob_leaves_the_store_when_it_is_met_and_a_push_repairs_it() {
         put(&store, &bytes);
         let (path, at) = spot(&store, &bytes);
         flip(&path, at + 128 + 77);
-        assert_eq!(store.stat(&digest), Some(500), "nobody has looked yet");
+        assert_eq!(store.stat(&digest).unwrap(), Some(500), "nobody has looked yet");
         meet(&store);
         let is_pushed = number >= 2;
         assert_eq!(is_whole(&store, &bytes), is_pushed);
@@ -107,7 +107,7 @@ fn content_that_looks_like_a_record_is_not_taken_for_one() {
     flip(&segments(dir.path())[0], outer_at + 100);
     let (store, recovery) = open(dir.path());
     assert_eq!((recovery.damaged, recovery.blobs), (1, 1));
-    assert!(store.stat(&Digest::sha256(b"victim")).is_none() && is_whole(&store, b"after"));
+    assert!(store.stat(&Digest::sha256(b"victim")).unwrap().is_none() && is_whole(&store, b"after"));
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn too_much_waiting_is_refused_and_everybody_is_told() {
         match receiver.recv().unwrap() {
             (number, Ok(_)) => {
                 stored += 1;
-                assert!(store.stat(&Digest::sha256(&content(number, 65536))).is_some());
+                assert!(store.stat(&Digest::sha256(&content(number, 65536))).unwrap().is_some());
             }
             (_, Err(kind)) => {
                 busy += 1;
