@@ -78,6 +78,8 @@ fn question(item: &AnnounceItem) -> tracker::AnnounceItem {
         complete: item.complete,
         need_metainfo: item.need_metainfo,
         repository: None,
+        known: item.known,
+        peers_wanted: item.peers_wanted,
     }
 }
 
@@ -87,6 +89,8 @@ fn answer(reply: tracker::AnnounceReply) -> AnnounceReply {
         peers: reply.peers,
         web_seeds: reply.web_seeds,
         interval_ms: reply.interval_ms,
+        grant: reply.grant,
+        version: reply.version,
     }
 }
 

@@ -18,7 +18,7 @@ use shoal_http::server::SocketOptions;
 use shoal_http::{Client, Handler, Limits, Listener, ProbeHandler, Shutdown};
 use shoal_store::{Durability, Options, Store};
 use shoal_swarm::{Role, Swarm, SwarmOptions};
-use shoal_swarm_types::PeerId;
+use shoal_swarm_types::{PeerId, Zone, ZoneName};
 use shoal_telemetry::{Health, HttpMetrics, Metrics, MirrorMetrics, StoreMetrics, SwarmMetrics};
 use tokio::net::TcpListener;
 
@@ -202,6 +202,7 @@ async fn open_store(config: &Config) -> Result<Store> {
 fn tracker(config: &Config, peer_id: PeerId, port: u16, client: &Client) -> Result<TrackerClient> {
     let urls = config.tracker_urls();
     let tracker = TrackerClient::new(&urls, client.clone(), peer_id, port).context("server.trackers")?;
+    let tracker = tracker.in_zone(config.zone.clone());
     Ok(match config.peer.advertise {
         Some(ip) => tracker.with_ip(ip),
         None => tracker,
@@ -220,6 +221,7 @@ fn join(
     let cluster_key = cluster_key(config.cluster_key.as_ref().map_or("", Secret::reveal));
     let mut options = SwarmOptions::new(peer_id, Role::Agent, cluster_key);
     options.envelope = clients.envelope.clone();
+    options.zone = config.zone.as_ref().map_or(Zone::UNKNOWN, ZoneName::zone);
     let stall = config.peer.stall_timeout.get();
     options.limits.fail_ms = u64::try_from(stall.as_millis()).unwrap_or(u64::MAX);
     // The core decides; readers wait twice as long, in case that it does not.

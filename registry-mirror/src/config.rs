@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shoal_config::{ByteSize, ConfigError, ConfigErrors, Duration, Secret, Sources};
+use shoal_swarm_types::ZoneName;
 use shoal_telemetry::LogFormat;
 
 use crate::cli::Cli;
@@ -30,6 +31,9 @@ pub struct Config {
     pub cluster_key: Option<Secret>,
     /// The certificate by which the members of one cluster know each other. Unset: plain connections.
     pub cluster_tls: Option<ClusterTls>,
+    /// Where this machine stands (`eu-1a`, a rack, a room): pieces come from peers of the same zone when they can. Unset: nowhere in
+    /// particular.
+    pub zone: Option<ZoneName>,
     /// Log lines.
     pub log: Log,
 }

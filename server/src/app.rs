@@ -21,7 +21,7 @@ use shoal_oci::{Repository, Tag};
 use shoal_origin::{Origin, OriginHandler, OriginOptions};
 use shoal_registry::{Registry, RegistryOptions};
 use shoal_store::{Durability, Options, Store};
-use shoal_swarm_types::PeerId;
+use shoal_swarm_types::{PeerId, Zone, ZoneName};
 use shoal_tags::{LocalTags, TagsHandler};
 use shoal_telemetry::{
     CollectMetrics, EventsMetrics, Health, HttpMetrics, Metrics, RegistryMetrics, StoreMetrics, SwarmMetrics,
@@ -173,7 +173,8 @@ impl Rooms {
         let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
         let secret = config.cluster_key.as_ref().map_or("", |key| key.reveal());
         let cluster_key = shoal_api::cluster_key(secret);
-        let options = OriginOptions { peer_id, cluster_key, envelope: certificates.envelope() };
+        let zone = config.zone.as_ref().map_or(Zone::UNKNOWN, ZoneName::zone);
+        let options = OriginOptions { peer_id, cluster_key, envelope: certificates.envelope(), zone };
         let origin = Origin::start(peer, options, store.clone(), SwarmMetrics::register(metrics));
         let owners = advertise::owners(config.advertise.host.as_deref(), addresses, peer_id).await?;
         let guard = auth::guard(config.auth.as_ref(), &config.data_directory, witnesses.denials()).await?;

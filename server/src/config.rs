@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shoal_config::{ByteSize, ConfigError, Duration, Secret};
+use shoal_swarm_types::ZoneName;
 use shoal_telemetry::LogFormat;
 
 use self::audit::Audit;
@@ -57,6 +58,8 @@ pub struct Config {
     pub cluster_key: Option<Secret>,
     /// The certificate by which the members of one cluster know each other. Unset: plain connections.
     pub cluster_tls: Option<ClusterTls>,
+    /// Where this server stands: agents of the same zone are named to each other first. Unset: nowhere in particular.
+    pub zone: Option<ZoneName>,
     /// Log lines.
     pub log: Log,
 }
@@ -169,6 +172,7 @@ impl Default for Config {
             audit: Audit::default(),
             auth: None,
             cluster_key: None,
+            zone: None,
             cluster_tls: None,
             log: Log::default(),
         }

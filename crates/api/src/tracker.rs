@@ -15,9 +15,10 @@ mod tests;
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use shoal_oci::{Digest, Repository};
-use shoal_swarm_types::{Metainfo, PeerId, PeerInfo};
+use shoal_swarm_types::{Metainfo, PeerId, PeerInfo, ZoneName};
 
 pub use client::{Reach, TrackerClient};
 
@@ -70,6 +71,30 @@ pub struct AnnounceItem {
     /// without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<Repository>,
+    /// The [`AnnounceReply::version`] that the peer remembers from its last announce of this blob; only who came since is named then. 0
+    /// asks for a sample of all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub known: u64,
+    /// How many peers are of use at most.
+    #[serde(default = "peers_wanted", skip_serializing_if = "is_usual")]
+    pub peers_wanted: u8,
+}
+
+/// Peers in an answer when the question does not say: more than a download dials, because some will not answer.
+pub const PEERS_WANTED: u8 = 50;
+
+const fn peers_wanted() -> u8 {
+    PEERS_WANTED
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_usual(peers_wanted: &u8) -> bool {
+    *peers_wanted == PEERS_WANTED
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_zero(version: &u64) -> bool {
+    *version == 0
 }
 
 /// Body of `POST /announce`.
@@ -82,6 +107,9 @@ pub struct AnnounceRequest {
     /// The address at which others reach it; without one, the source address of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
+    /// Where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<ZoneName>,
     /// The blobs; at most [`ITEMS_MAX`].
     pub items: Vec<AnnounceItem>,
 }
@@ -100,6 +128,12 @@ pub struct AnnounceReply {
     pub web_seeds: Vec<String>,
     /// When to announce this blob again, in milliseconds.
     pub interval_ms: u64,
+    /// Proof that the peer may have the blob, for other peers: at most 256 bytes, in base64.
+    #[serde(default, skip_serializing_if = "Bytes::is_empty", with = "bytes_base64")]
+    pub grant: Bytes,
+    /// How far the list of the blob's peers has come, for [`AnnounceItem::known`]; 0 when that does not count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub version: u64,
 }
 
 /// Why the tracker cannot help with one blob.
@@ -161,6 +195,23 @@ impl From<Result<AnnounceReply, ItemError>> for ItemReply {
             Ok(reply) => Self::Ok(reply),
             Err(error) => Self::Error(error),
         }
+    }
+}
+
+/// Bytes inside JSON.
+mod bytes_base64 {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+
+    use super::{Bytes, Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(serde::de::Error::custom)
     }
 }
 

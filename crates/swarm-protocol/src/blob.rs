@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use bytes::Bytes;
 use fastrand::Rng;
-use shoal_swarm_types::{Bitfield, Metainfo, PeerId, PeerInfo, PieceIndex};
+use shoal_swarm_types::{Bitfield, Metainfo, PeerId, PeerInfo, PieceIndex, Zone};
 
 use crate::download::Download;
 use crate::io::{ConnId, ReaderId, Time};
@@ -30,6 +31,8 @@ pub(crate) enum Phase {
 pub(crate) struct Member {
     /// Whether it answers `RequestAny`.
     pub(crate) owner: bool,
+    /// Where it stands.
+    pub(crate) zone: Zone,
     /// What it has; meaningless while `early` stands.
     pub(crate) pieces: Bitfield,
     /// What it told before we knew the blob's size.
@@ -42,13 +45,21 @@ pub(crate) struct Member {
     pub(crate) any_hold: Time,
     /// Pieces not to be asked of it before some moment.
     pub(crate) holds: BTreeMap<PieceIndex, Time>,
+    /// Others whom it named last.
+    pub(crate) named: Vec<PeerInfo>,
 }
 
 impl Member {
     /// A peer that has just joined.
-    pub(crate) const fn new(owner: bool, pieces: Bitfield, early: Option<(Pieces, Vec<PieceIndex>)>) -> Self {
+    pub(crate) const fn new(
+        owner: bool,
+        zone: Zone,
+        pieces: Bitfield,
+        early: Option<(Pieces, Vec<PieceIndex>)>,
+    ) -> Self {
         let holds = BTreeMap::new();
-        Self { owner, pieces, early, promised: None, credits: 0, any_hold: Time(0), holds }
+        let named = Vec::new();
+        Self { owner, zone, pieces, early, promised: None, credits: 0, any_hold: Time(0), holds, named }
     }
 
     /// Whether it has a piece and was not told to keep it for now.
@@ -118,6 +129,8 @@ pub(crate) struct Blob {
     pub(crate) wanted: bool,
     /// Its size and piece digests, once known.
     pub(crate) metainfo: Option<Metainfo>,
+    /// Proof that we may have it, for other peers; empty for none.
+    pub(crate) grant: Bytes,
     /// The state of its pieces, once [`Phase::Ready`].
     pub(crate) download: Option<Download>,
     /// Connected peers that take part.
@@ -132,6 +145,8 @@ pub(crate) struct Blob {
     pub(crate) candidates: Vec<PeerInfo>,
     /// Peers that said they do not take part, and until when to believe it.
     pub(crate) declined: BTreeMap<PeerId, Time>,
+    /// How far the tracker's list has come that `candidates` is made from; 0 for none.
+    pub(crate) version: u64,
     /// Owners' HTTP addresses.
     pub(crate) web: WebSeeds,
     /// The tracker's last word was that no owner has it.
@@ -163,6 +178,7 @@ impl Blob {
             phase,
             wanted,
             metainfo: None,
+            grant: Bytes::new(),
             download: None,
             members: BTreeMap::new(),
             availability: Vec::new(),
@@ -170,6 +186,7 @@ impl Blob {
             want_credit: WANT_CREDIT_MAX,
             candidates: Vec::new(),
             declined: BTreeMap::new(),
+            version: 0,
             web: WebSeeds::default(),
             not_found: false,
             progress: now,

@@ -4,12 +4,14 @@
 //! can never make us hold more than one piece's worth of bytes. The table of types is in `Kind`; the rest of the grammar is the
 //! order of fields in [`Message`].
 
+mod peers;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shoal_oci::{Algorithm, Digest};
 use shoal_swarm_types::{PieceIndex, PieceLength};
 
 use crate::limits::BITFIELD_LEN_MAX;
-use crate::message::{Message, Pieces};
+use crate::message::{GRANT_LEN_MAX, Message, Pieces};
 
 /// Bytes of a frame before its body: length and type.
 pub const FRAME_HEAD_LEN: usize = 5;
@@ -20,8 +22,8 @@ pub const FRAME_LEN_MAX: usize = FRAME_HEAD_LEN + PIECE_HEAD_LEN + PieceLength::
 /// Channel, index and queue length before the bytes of a piece.
 const PIECE_HEAD_LEN: usize = 12;
 
-/// Channel, algorithm, owner flag and form of the pieces in a `Join`.
-const JOIN_FIXED_LEN: usize = 4 + 1 + 1 + 1;
+/// Channel, algorithm, owner flag, length of the grant and form of the pieces in a `Join`.
+const JOIN_FIXED_LEN: usize = 4 + 1 + 1 + 2 + 1;
 
 /// The longest digest (sha512).
 const DIGEST_LEN_MAX: usize = 64;
@@ -62,10 +64,11 @@ enum Kind {
     Cancel = 10,
     RejectAny = 11,
     Hurry = 12,
+    Peers = 13,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::KeepAlive,
         Self::Join,
         Self::Decline,
@@ -79,6 +82,7 @@ impl Kind {
         Self::Cancel,
         Self::RejectAny,
         Self::Hurry,
+        Self::Peers,
     ];
 
     fn of(byte: u8) -> Result<Self, CodecError> {
@@ -91,12 +95,13 @@ impl Kind {
             Self::KeepAlive => (0, 0),
             Self::Join => (
                 JOIN_FIXED_LEN + Algorithm::Sha256.byte_len(),
-                JOIN_FIXED_LEN + DIGEST_LEN_MAX + BITFIELD_LEN_MAX,
+                JOIN_FIXED_LEN + DIGEST_LEN_MAX + GRANT_LEN_MAX + BITFIELD_LEN_MAX,
             ),
             Self::Decline | Self::Leave | Self::RequestAny | Self::RejectAny => (4, 4),
             Self::Have => (12, 12),
             Self::Request => (9, 9),
             Self::Assign | Self::Reject | Self::Cancel | Self::Hurry => (8, 8),
+            Self::Peers => (peers::BODY_LEN_MIN, peers::BODY_LEN_MAX),
             Self::Piece => (PIECE_HEAD_LEN + 1, PIECE_HEAD_LEN + PieceLength::MAX.get() as usize),
         }
     }
@@ -114,7 +119,14 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
 pub fn encode_head(message: &Message, out: &mut BytesMut) -> Option<Bytes> {
     match message {
         Message::KeepAlive => head(out, Kind::KeepAlive, 0),
-        Message::Join { swarm, digest, owner, pieces } => put_join(out, *swarm, digest, *owner, pieces),
+        Message::Join { swarm, digest, owner, grant, pieces } => {
+            put_join(out, *swarm, digest, *owner, grant, pieces);
+        }
+        Message::Peers { swarm, peers } => {
+            head(out, Kind::Peers, peers::body_len(peers));
+            out.put_u32(*swarm);
+            peers::put(out, peers);
+        }
         Message::Decline { swarm } => put_words(out, Kind::Decline, &[*swarm]),
         Message::Leave { swarm } => put_words(out, Kind::Leave, &[*swarm]),
         Message::Have { swarm, index, queue } => put_words(out, Kind::Have, &[*swarm, index.0, *queue]),
@@ -152,9 +164,10 @@ fn put_words(out: &mut BytesMut, kind: Kind, words: &[u32]) {
     words.iter().for_each(|word| out.put_u32(*word));
 }
 
-fn put_join(out: &mut BytesMut, swarm: u32, digest: &Digest, owner: bool, pieces: &Pieces) {
+fn put_join(out: &mut BytesMut, swarm: u32, digest: &Digest, owner: bool, grant: &[u8], pieces: &Pieces) {
+    let grant = &grant[..grant.len().min(GRANT_LEN_MAX)];
     let bitfield: &[u8] = if let Pieces::Some(bytes) = pieces { bytes } else { &[] };
-    head(out, Kind::Join, JOIN_FIXED_LEN + digest.as_bytes().len() + bitfield.len());
+    head(out, Kind::Join, JOIN_FIXED_LEN + digest.as_bytes().len() + grant.len() + bitfield.len());
     out.put_u32(swarm);
     out.put_u8(match digest.algorithm() {
         Algorithm::Sha256 => 0,
@@ -162,6 +175,8 @@ fn put_join(out: &mut BytesMut, swarm: u32, digest: &Digest, owner: bool, pieces
     });
     out.put_slice(digest.as_bytes());
     out.put_u8(u8::from(owner));
+    out.put_u16(grant.len() as u16);
+    out.put_slice(grant);
     out.put_u8(match pieces {
         Pieces::Nothing => 0,
         Pieces::All => 1,
@@ -212,6 +227,7 @@ fn read_body(kind: Kind, mut body: Bytes, wrong: CodecError) -> Result<Message, 
         Kind::Leave => return Ok(Message::Leave { swarm }),
         Kind::RequestAny => return Ok(Message::RequestAny { swarm }),
         Kind::RejectAny => return Ok(Message::RejectAny { swarm }),
+        Kind::Peers => return peers::read(body, wrong).map(|peers| Message::Peers { swarm, peers }),
         _ => {}
     }
     let index = PieceIndex(body.get_u32());
@@ -240,13 +256,18 @@ fn read_join(swarm: u32, mut body: Bytes, wrong: CodecError) -> Result<Message, 
         1 => Algorithm::Sha512,
         _ => return Err(CodecError::Field("digest algorithm")),
     };
-    // Two more bytes follow the digest: the owner flag and the form of the pieces.
-    if body.len() < algorithm.byte_len() + 2 {
+    // Four more bytes follow the digest: the owner flag, the length of the grant and the form of the pieces.
+    if body.len() < algorithm.byte_len() + 4 {
         return Err(wrong);
     }
     let raw = body.split_to(algorithm.byte_len());
     let digest = Digest::from_bytes(algorithm, &raw).ok_or(CodecError::Field("digest"))?;
     let owner = read_flag(&mut body, "owner flag")?;
+    let grant_len = usize::from(body.get_u16());
+    if grant_len > GRANT_LEN_MAX || body.len() < grant_len + 1 {
+        return Err(wrong);
+    }
+    let grant = body.split_to(grant_len);
     let pieces = match (body.get_u8(), body.len()) {
         (0, 0) => Pieces::Nothing,
         (1, 0) => Pieces::All,
@@ -254,7 +275,7 @@ fn read_join(swarm: u32, mut body: Bytes, wrong: CodecError) -> Result<Message, 
         (0..=2, _) => return Err(wrong),
         _ => return Err(CodecError::Field("form of the pieces")),
     };
-    Ok(Message::Join { swarm, digest, owner, pieces })
+    Ok(Message::Join { swarm, digest, owner, grant, pieces })
 }
 
 #[cfg(test)]

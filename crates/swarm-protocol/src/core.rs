@@ -6,6 +6,7 @@
 mod announcing;
 mod blobs;
 mod connecting;
+mod exchange;
 mod fetching;
 mod receiving;
 mod serving;
@@ -20,8 +21,9 @@ use std::net::SocketAddr;
 
 use fastrand::Rng;
 use shoal_oci::Digest;
-use shoal_swarm_types::PeerId;
+use shoal_swarm_types::{PeerId, Zone};
 
+use self::connecting::Newcomer;
 use crate::announce::Announcer;
 use crate::ban::Bans;
 use crate::blob::Blob;
@@ -38,6 +40,8 @@ use crate::upload::Uploads;
 pub struct CoreConfig {
     /// Our identity.
     pub peer_id: PeerId,
+    /// Where we stand.
+    pub zone: Zone,
     /// What we are.
     pub role: Role,
     /// Seed of every random choice; the same seed and inputs give the same outputs.
@@ -50,6 +54,7 @@ pub struct CoreConfig {
 #[derive(Debug)]
 pub struct Core {
     peer_id: PeerId,
+    zone: Zone,
     role: Role,
     limits: Limits,
     rng: Rng,
@@ -79,6 +84,7 @@ impl Core {
     pub fn new(config: CoreConfig, now: Time) -> Self {
         Self {
             peer_id: config.peer_id,
+            zone: config.zone,
             role: config.role,
             rng: Rng::with_seed(config.seed),
             now,
@@ -108,6 +114,11 @@ impl Core {
         self.settle();
     }
 
+    /// Where we stand.
+    pub const fn zone(&self) -> Zone {
+        self.zone
+    }
+
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -129,7 +140,10 @@ impl Core {
             Input::Absent { digest } => self.absent(digest),
             Input::Announced { digest, reply } => self.announced(digest, reply),
             Input::AnnounceFailed { digest, error } => self.announce_failed(digest, error),
-            Input::Connected { conn, peer, addr, outbound } => self.connected(conn, peer, addr, outbound),
+            Input::Connected { conn, peer, addr, outbound, zone } => {
+                self.connected(conn, Newcomer { id: peer, addr, outbound, zone });
+            }
+            Input::Ungranted { conn, swarm } => self.ungranted(conn, swarm),
             Input::DialFailed { addr } => self.dial_failed(addr),
             Input::Disconnected { conn } => self.disconnected(conn),
             Input::Received { conn, message } => self.received(conn, message),

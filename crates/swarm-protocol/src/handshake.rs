@@ -1,9 +1,9 @@
 //! The first bytes on a connection, the same size both ways, so that a stranger is recognised after one read of known length.
 
-use shoal_swarm_types::PeerId;
+use shoal_swarm_types::{PeerId, Zone};
 
 /// Length of a handshake in bytes.
-pub const HANDSHAKE_LEN: usize = MAGIC.len() + 20 + 2 + 32;
+pub const HANDSHAKE_LEN: usize = MAGIC.len() + 20 + 2 + 4 + 32;
 
 /// Protocol name and version. A peer with another version is not understood, so the version is part of the name.
 const MAGIC: [u8; 8] = *b"shoal/1\n";
@@ -15,6 +15,8 @@ pub struct Handshake {
     pub peer_id: PeerId,
     /// The port where the sender takes connections; 0 if it takes none.
     pub port: u16,
+    /// Where the sender stands.
+    pub zone: Zone,
     /// Hash of the cluster's key: peers of different clusters do not talk.
     pub cluster: [u8; 32],
 }
@@ -34,7 +36,8 @@ impl Handshake {
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..28].copy_from_slice(&self.peer_id.0);
         bytes[28..30].copy_from_slice(&self.port.to_be_bytes());
-        bytes[30..].copy_from_slice(&self.cluster);
+        bytes[30..34].copy_from_slice(&self.zone.0.to_be_bytes());
+        bytes[34..].copy_from_slice(&self.cluster);
         bytes
     }
 
@@ -46,8 +49,10 @@ impl Handshake {
         let mut peer_id = [0; 20];
         peer_id.copy_from_slice(&bytes[8..28]);
         let mut cluster = [0; 32];
-        cluster.copy_from_slice(&bytes[30..]);
-        Ok(Self { peer_id: PeerId(peer_id), port: u16::from_be_bytes([bytes[28], bytes[29]]), cluster })
+        cluster.copy_from_slice(&bytes[34..]);
+        let port = u16::from_be_bytes([bytes[28], bytes[29]]);
+        let zone = Zone(u32::from_be_bytes([bytes[30], bytes[31], bytes[32], bytes[33]]));
+        Ok(Self { peer_id: PeerId(peer_id), port, zone, cluster })
     }
 }
 
@@ -57,7 +62,8 @@ mod tests {
 
     #[test]
     fn round_trips_and_refuses_strangers() {
-        let handshake = Handshake { peer_id: PeerId([7; 20]), port: 16_001, cluster: [9; 32] };
+        let handshake =
+            Handshake { peer_id: PeerId([7; 20]), port: 16_001, zone: Zone(77), cluster: [9; 32] };
         let mut bytes = handshake.encode();
         assert_eq!(Handshake::decode(&bytes), Ok(handshake));
         bytes[6] = b'2';

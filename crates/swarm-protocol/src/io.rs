@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shoal_oci::Digest;
-use shoal_swarm_types::{Bitfield, Metainfo, PeerId, PeerInfo, PieceIndex};
+use shoal_swarm_types::{Bitfield, Metainfo, PeerId, PeerInfo, PieceIndex, Zone};
 
 use crate::message::Message;
 
@@ -101,6 +101,11 @@ pub struct AnnounceReply {
     pub web_seeds: Vec<String>,
     /// When to announce again, in milliseconds. Zero leaves the choice to the core.
     pub interval_ms: u64,
+    /// Proof that we may have the blob, for other peers; empty for none. Goes out with every [`Message::Join`].
+    pub grant: Bytes,
+    /// How far the tracker's list of peers has come. Told it with the next announce, it names only those who came since; 0 when it
+    /// does not count.
+    pub version: u64,
 }
 
 /// Why an announce brought nothing.
@@ -191,6 +196,9 @@ pub enum Violation {
     /// More channels than one connection may have.
     #[error("too many channels")]
     Channels,
+    /// Names of peers more often than agreed.
+    #[error("names of peers more often than agreed")]
+    Peers,
     /// More requests waiting than one connection may have.
     #[error("too many requests")]
     Requests,
@@ -277,6 +285,15 @@ pub enum Input {
         addr: SocketAddr,
         /// Whether we dialled.
         outbound: bool,
+        /// Where the peer stands, as it says.
+        zone: Zone,
+    },
+    /// The grant of a [`Message::Join`] that was just handed in does not hold: the peer may take part, but gets no pieces.
+    Ungranted {
+        /// On which connection.
+        conn: ConnId,
+        /// The peer's channel number.
+        swarm: u32,
     },
     /// [`Output::Dial`] did not lead to a connection (refused, timed out, or the handshake failed).
     DialFailed {
@@ -371,6 +388,10 @@ pub enum Output {
         complete: bool,
         /// Whether the answer must contain the metainfo.
         need_metainfo: bool,
+        /// The version of the tracker's list that we know; 0 for none.
+        known: u64,
+        /// How many further peers are of use to us.
+        peers_wanted: u8,
     },
     /// Make or reopen the partial file; answer [`Input::Prepared`] or [`Input::Absent`].
     Prepare {

@@ -190,6 +190,9 @@ pub(crate) const REDIAL_MS: (u64, u64) = (500, 15_000);
 /// Addresses remembered per blob. Trackers hand out at most 50 at a time.
 pub(crate) const CANDIDATES_MAX: usize = 200;
 
+/// Peers that a download asks a tracker for: the neighbours that it looks for, and as many again that may not answer.
+pub(crate) const PEERS_WANTED: u8 = 50;
+
 /// Back-off after a failed announce: first, and at most.
 pub(crate) const ANNOUNCE_RETRY_MS: (u64, u64) = (500, 30_000);
 

@@ -10,7 +10,13 @@
 
 use bytes::Bytes;
 use shoal_oci::Digest;
-use shoal_swarm_types::{Bitfield, PieceIndex};
+use shoal_swarm_types::{Bitfield, PeerInfo, PieceIndex};
+
+/// The longest grant in bytes.
+pub const GRANT_LEN_MAX: usize = 256;
+
+/// Peers in one [`Message::Peers`].
+pub const PEERS_PER_MESSAGE_MAX: usize = 16;
 
 /// Which pieces the sender of a [`Message::Join`] has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +62,9 @@ pub enum Message {
         digest: Digest,
         /// Whether the sender is an owner: it answers [`Message::RequestAny`].
         owner: bool,
+        /// Proof that the sender may have the blob, as its tracker gave it; at most [`GRANT_LEN_MAX`] bytes, empty for none. Opaque
+        /// here: the driver judges it.
+        grant: Bytes,
         /// What the sender has.
         pieces: Pieces,
     },
@@ -129,6 +138,15 @@ pub enum Message {
         swarm: u32,
         /// The piece.
         index: PieceIndex,
+    },
+    /// Others who take part in the blob's swarm, so that it holds together without a tracker: peers with which the sender has spoken,
+    /// at addresses that it has dialled itself. At most [`PEERS_PER_MESSAGE_MAX`]; none of them is called an owner, since only a
+    /// tracker knows owners.
+    Peers {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The others.
+        peers: Vec<PeerInfo>,
     },
     /// The sender no longer wants a piece that it requested or was assigned. Answered by [`Message::Reject`], unless the piece is
     /// under way.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use shoal_oci::Digest;
-use shoal_swarm_types::{PeerId, PieceIndex};
+use shoal_swarm_types::{PeerId, PieceIndex, Zone};
 
 use crate::io::{ConnId, Output, Time};
 use crate::message::Message;
@@ -32,6 +32,8 @@ pub(crate) struct Channel {
     pub(crate) digest: Digest,
     /// We have left, and the peer may not know yet: whatever comes is ignored.
     pub(crate) void: bool,
+    /// The peer may have pieces of the blob.
+    pub(crate) granted: bool,
 }
 
 /// One connection.
@@ -43,6 +45,8 @@ pub(crate) struct Peer {
     pub(crate) addr: SocketAddr,
     /// Whether we dialled.
     pub(crate) outbound: bool,
+    /// Where it stands.
+    pub(crate) zone: Zone,
     /// When the connection was made.
     pub(crate) since: Time,
     /// When anything last came.
@@ -74,6 +78,7 @@ impl Peer {
         id: PeerId,
         addr: SocketAddr,
         outbound: bool,
+        zone: Zone,
         now: Time,
         keep_alive: Time,
     ) -> Self {
@@ -81,6 +86,7 @@ impl Peer {
             id,
             addr,
             outbound,
+            zone,
             since: now,
             heard: now,
             used: now,

@@ -8,7 +8,7 @@ use shoal_swarm_protocol::{
     AnnounceReply, CloseReason, ConnId, Core, CoreConfig, FailReason, Input, Limits, Message, Output, Pieces,
     Role, Time, Violation,
 };
-use shoal_swarm_types::{Bitfield, Layout, Metainfo, PeerId, PeerInfo, PieceDigest, PieceIndex};
+use shoal_swarm_types::{Bitfield, Layout, Metainfo, PeerId, PeerInfo, PieceDigest, PieceIndex, Zone};
 
 const COUNT: u32 = 10;
 const LEN: u32 = 64 * 1024;
@@ -21,7 +21,13 @@ struct Bench {
 
 impl Bench {
     fn new(role: Role) -> Self {
-        let config = CoreConfig { peer_id: PeerId([5; 20]), role, seed: 1, limits: Limits::for_role(role) };
+        let config = CoreConfig {
+            peer_id: PeerId([5; 20]),
+            zone: Zone::UNKNOWN,
+            role,
+            seed: 1,
+            limits: Limits::for_role(role),
+        };
         Self { core: Core::new(config, Time(0)), now: Time(0) }
     }
 
@@ -40,6 +46,7 @@ impl Bench {
             peer: PeerId([peer; 20]),
             addr: addr(peer),
             outbound,
+            zone: Zone::UNKNOWN,
         })
     }
 
@@ -47,7 +54,13 @@ impl Bench {
     fn downloading() -> Self {
         let mut bench = Self::new(Role::Agent);
         bench.put(Input::Open { digest: digest() });
-        let peers = vec![PeerInfo { id: PeerId([9; 20]), addr: addr(9), complete: true, owner: false }];
+        let peers = vec![PeerInfo {
+            id: PeerId([9; 20]),
+            addr: addr(9),
+            complete: true,
+            owner: false,
+            zone: Zone::UNKNOWN,
+        }];
         let reply = AnnounceReply { metainfo: Some(metainfo()), peers, ..AnnounceReply::default() };
         bench.put(Input::Announced { digest: digest(), reply });
         bench.put(prepared(Bitfield::empty(COUNT)));
@@ -88,7 +101,7 @@ fn prepared(have: Bitfield) -> Input {
 }
 
 fn join(pieces: Pieces) -> Message {
-    Message::Join { swarm: 7, digest: digest(), owner: false, pieces }
+    Message::Join { swarm: 7, digest: digest(), owner: false, grant: Bytes::new(), pieces }
 }
 
 fn piece(index: u32, len: u32) -> Message {
@@ -179,7 +192,10 @@ fn requests_and_channels_are_bounded() {
     bench.connect(1, 9, false);
     let closed = (0..5_000_u32).find_map(|swarm| {
         let digest = Digest::sha256(&swarm.to_be_bytes());
-        closes(&bench.say(1, Message::Join { swarm, digest, owner: false, pieces: Pieces::Nothing }))
+        closes(&bench.say(
+            1,
+            Message::Join { swarm, digest, owner: false, grant: Bytes::new(), pieces: Pieces::Nothing },
+        ))
     });
     assert_eq!(closed, Some(CloseReason::Violation(Violation::Channels)));
 }
@@ -319,6 +335,7 @@ fn any_message(kind: u8, swarm: u32, index: u32, flag: bool) -> Message {
             swarm,
             digest: digest(),
             owner: flag,
+            grant: Bytes::new(),
             pieces: if flag { Pieces::All } else { Pieces::Nothing },
         },
         1 => Message::Leave { swarm },

@@ -8,8 +8,10 @@ pub mod bitfield;
 pub mod layout;
 pub mod metainfo;
 pub mod peer;
+pub mod zone;
 
 pub use bitfield::Bitfield;
 pub use layout::{Layout, PieceIndex, PieceLength};
 pub use metainfo::{DecodeMetainfoError, Metainfo, MetainfoHead, PieceDigest, PieceDigester};
 pub use peer::{PeerId, PeerInfo};
+pub use zone::{InvalidZoneName, Zone, ZoneName};

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::zone::Zone;
+
 /// Identity of one running process in the swarm: 20 random bytes, made anew at each start.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(pub [u8; 20]);
@@ -57,4 +59,7 @@ pub struct PeerInfo {
     pub complete: bool,
     /// Whether it is an owner (an origin of the server) rather than an agent.
     pub owner: bool,
+    /// Where it stands.
+    #[serde(default, skip_serializing_if = "Zone::is_unknown")]
+    pub zone: Zone,
 }

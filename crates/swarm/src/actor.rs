@@ -28,6 +28,7 @@ use crate::dial::Dialer;
 use crate::disk::Disk;
 use crate::error::{OpenError, ReadError};
 use crate::event::{Command, Event};
+use crate::grant::GrantCheck;
 use crate::handshake::Introduction;
 use crate::limits::{EVENTS_BATCH, HANDLE_IDLE, SWEEP, Times};
 use crate::listen::{Door, accept};
@@ -61,6 +62,8 @@ pub(crate) struct Actor {
     /// Memory of the piece that the core is looking at, until it is on its way to the disk.
     in_hand: Option<OwnedSemaphorePermit>,
     conns: Conns,
+    /// Who may have pieces.
+    grants: Arc<dyn GrantCheck>,
     blobs: Blobs,
     patients: Patients,
     announces: Announces,
@@ -88,19 +91,21 @@ impl Actor {
     pub(crate) fn start(listener: TcpListener, options: SwarmOptions, parts: Parts) {
         let start = Instant::now();
         let port = listener.local_addr().map_or(0, |addr| addr.port());
-        let ours = Handshake { peer_id: options.peer_id, port, cluster: options.cluster_key };
+        let ours =
+            Handshake { peer_id: options.peer_id, port, zone: options.zone, cluster: options.cluster_key };
         let Parts { events, events_in, commands_in, desk, disk, announcer, web, metrics } = parts;
         let us = Introduction { ours, envelope: options.envelope.clone() };
         let door = Door { us: us.clone(), limit: options.times.handshake, events: events.clone() };
         let conns = Conns::new(&options, events.clone());
-        let SwarmOptions { peer_id, role, limits, seed, times, .. } = options;
+        let SwarmOptions { peer_id, zone, role, grants, limits, seed, times, .. } = options;
         let actor = Self {
-            core: Core::new(CoreConfig { peer_id, role, seed, limits }, Time(0)),
+            core: Core::new(CoreConfig { peer_id, zone, role, seed, limits }, Time(0)),
             role,
             start,
             inbox: VecDeque::new(),
             in_hand: None,
             conns,
+            grants,
             blobs: Blobs::default(),
             patients: Patients::default(),
             announces: Announces::new(announcer, &times, events.clone()),
@@ -253,6 +258,8 @@ impl Actor {
             event: AnnounceEvent::Stopped,
             complete,
             need_metainfo: false,
+            known: 0,
+            peers_wanted: 0,
         };
         announced.map(item).collect()
     }

@@ -27,6 +27,10 @@ pub struct AnnounceItem {
     pub complete: bool,
     /// Whether the answer must contain the metainfo.
     pub need_metainfo: bool,
+    /// The version of the tracker's list that we know; 0 for none.
+    pub known: u64,
+    /// How many further peers are of use to us.
+    pub peers_wanted: u8,
 }
 
 /// Whoever introduces peers to each other: the tracker, seen from here.

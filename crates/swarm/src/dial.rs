@@ -47,7 +47,8 @@ impl Dialer {
 async fn attempt(addr: SocketAddr, us: &Introduction, times: &Times) -> Event {
     match connect(addr, us, times).await {
         Ok((stream, theirs)) => {
-            Event::Connected(Arrival { stream, peer: theirs.peer_id, addr, outbound: true })
+            let Handshake { peer_id, zone, .. } = theirs;
+            Event::Connected(Arrival { stream, peer: peer_id, addr, outbound: true, zone })
         }
         Err(refusal) => {
             debug!(%addr, %refusal, "could not connect to a peer");

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_swarm_protocol::{AnnounceError, AnnounceReply, BlobStatus, ConnId, Message, Source};
-use shoal_swarm_types::{Metainfo, PeerId, PieceIndex};
+use shoal_swarm_types::{Metainfo, PeerId, PieceIndex, Zone};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::envelope::Stream;
@@ -42,6 +42,8 @@ pub(crate) struct Arrival {
     pub(crate) addr: SocketAddr,
     /// Whether we dialled.
     pub(crate) outbound: bool,
+    /// Where it stands.
+    pub(crate) zone: Zone,
 }
 
 /// What the store holds of a blob.

@@ -46,7 +46,7 @@ async fn receive(stream: TcpStream, from: SocketAddr, door: Arc<Door>, place: Pl
         Ok((stream, theirs)) => {
             // Where the peer can be dialled: where it comes from, at the port it named.
             let addr = SocketAddr::new(from.ip(), theirs.port);
-            let arrival = Arrival { stream, peer: theirs.peer_id, addr, outbound: false };
+            let arrival = Arrival { stream, peer: theirs.peer_id, addr, outbound: false, zone: theirs.zone };
             // Fails only when the actor is gone, and then nobody needs the connection.
             let _ = door.events.send(Event::Connected(arrival)).await;
         }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use shoal_swarm_protocol::{Limits, Role};
-use shoal_swarm_types::PeerId;
+use shoal_swarm_types::{PeerId, Zone};
 
 use crate::envelope::Envelope;
+use crate::grant::{EverybodyMayHave, GrantCheck};
 use crate::limits::{Bounds, Times};
 
 /// Identity, role and limits of one participant.
@@ -13,6 +14,8 @@ use crate::limits::{Bounds, Times};
 pub struct SwarmOptions {
     /// Who we are; random, made anew at each start.
     pub peer_id: PeerId,
+    /// Where we stand.
+    pub zone: Zone,
     /// Agent or owner.
     pub role: Role,
     /// Hash of the cluster's key. Peers with another one are turned away. It travels in the clear: it keeps clusters apart by
@@ -20,6 +23,8 @@ pub struct SwarmOptions {
     pub cluster_key: [u8; 32],
     /// What peer connections are put into; `None` for plain TCP.
     pub envelope: Option<Arc<dyn Envelope>>,
+    /// Who may have pieces.
+    pub grants: Arc<dyn GrantCheck>,
     /// The protocol's numbers.
     pub limits: Limits,
     /// Seed of every random choice of the core.
@@ -31,14 +36,16 @@ pub struct SwarmOptions {
 }
 
 impl SwarmOptions {
-    /// Options with the limits that suit the role. The seed is taken from the peer's identity, which is random.
+    /// Options with the limits that suit the role, in no zone, with pieces for every member. The seed is taken from the peer's identity, which is random.
     pub fn new(peer_id: PeerId, role: Role, cluster_key: [u8; 32]) -> Self {
         let seed = peer_id.0.iter().fold(0_u64, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte));
         Self {
             peer_id,
+            zone: Zone::UNKNOWN,
             role,
             cluster_key,
             envelope: None,
+            grants: Arc::new(EverybodyMayHave),
             limits: Limits::for_role(role),
             seed,
             times: Times::default(),

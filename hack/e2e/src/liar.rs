@@ -16,7 +16,7 @@ use shoal_oci::Digest;
 use shoal_swarm_protocol::codec;
 use shoal_swarm_protocol::handshake::{HANDSHAKE_LEN, Handshake};
 use shoal_swarm_protocol::message::{Message, Pieces};
-use shoal_swarm_types::{Layout, PeerId};
+use shoal_swarm_types::{Layout, PeerId, Zone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -83,9 +83,15 @@ impl Lie {
         let mut theirs = [0; HANDSHAKE_LEN];
         stream.read_exact(&mut theirs).await?;
         let cluster = Handshake::decode(&theirs)?.cluster;
-        let ours = Handshake { peer_id: self.peer_id, port: self.port, cluster };
+        let ours = Handshake { peer_id: self.peer_id, port: self.port, zone: Zone::UNKNOWN, cluster };
         stream.write_all(&ours.encode()).await?;
-        let join = Message::Join { swarm: CHANNEL, digest: self.digest, owner: false, pieces: Pieces::All };
+        let join = Message::Join {
+            swarm: CHANNEL,
+            digest: self.digest,
+            owner: false,
+            grant: Bytes::new(),
+            pieces: Pieces::All,
+        };
         send(&mut stream, &join).await?;
         let mut input = BytesMut::new();
         loop {

@@ -72,6 +72,7 @@ impl Server {
                     item.repository.as_ref(),
                 )],
                 interval_ms: 60_000,
+                ..AnnounceReply::default()
             }),
             _ => ItemReply::Error(ItemError::new(ItemErrorCode::NotFound, "no owner has it")),
         });

@@ -53,15 +53,10 @@ impl Introductions {
             Some(holders) => AnnounceReply {
                 metainfo: item.need_metainfo.then(|| holders.metainfo.clone()),
                 peers: holders.peers.clone(),
-                web_seeds: Vec::new(),
                 interval_ms: millis(INTERVAL_MENDING),
+                ..AnnounceReply::default()
             },
-            None => AnnounceReply {
-                metainfo: None,
-                peers: Vec::new(),
-                web_seeds: Vec::new(),
-                interval_ms: millis(INTERVAL),
-            },
+            None => AnnounceReply { interval_ms: millis(INTERVAL), ..AnnounceReply::default() },
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use shoal_oci::Digest;
 use shoal_store::{Blob, ErrorKind, Store};
 use shoal_swarm::{BlobStatus, Envelope, Role, Swarm, SwarmOptions};
-use shoal_swarm_types::{Metainfo, PeerId};
+use shoal_swarm_types::{Metainfo, PeerId, Zone};
 use shoal_telemetry::SwarmMetrics;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -30,6 +30,8 @@ pub struct OriginOptions {
     pub cluster_key: [u8; 32],
     /// What connections of the swarm are put into; `None` for plain TCP.
     pub envelope: Option<Arc<dyn Envelope>>,
+    /// Where this server stands.
+    pub zone: Zone,
 }
 
 /// The origin. Cheap to clone.
@@ -44,8 +46,8 @@ pub struct Origin {
 impl Origin {
     /// Starts to serve every blob of `store`, now and later, on the swarm port `listener`.
     pub fn start(listener: TcpListener, options: OriginOptions, store: Store, metrics: SwarmMetrics) -> Self {
-        let OriginOptions { peer_id, cluster_key, envelope } = options;
-        let options = SwarmOptions { envelope, ..SwarmOptions::new(peer_id, Role::Owner, cluster_key) };
+        let OriginOptions { peer_id, cluster_key, envelope, zone } = options;
+        let options = SwarmOptions { envelope, zone, ..SwarmOptions::new(peer_id, Role::Owner, cluster_key) };
         let introductions = Introductions::default();
         let announcer = Arc::new(introductions.clone());
         let swarm = Swarm::start(listener, options, store.clone(), announcer, None, metrics);

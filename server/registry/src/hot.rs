@@ -23,8 +23,7 @@ pub(crate) fn blob(
     if call.headers.contains_key(header::RANGE) {
         return Ok(None);
     }
-    let (Some(Some(_)), Some(size)) = (cx.tags.blob_in_cached(repository, digest), cx.stat(digest)?)
-    else {
+    let (Some(Some(_)), Some(size)) = (cx.tags.blob_in_cached(repository, digest), cx.stat(digest)?) else {
         return Ok(None);
     };
     // Looked up once more after the vouch: what the collector removed before it is seen now, and after it nothing goes.

@@ -77,7 +77,9 @@ impl UpkeepAdmin {
         match self.scrubber.one(&digest).await {
             Ok(Some(report)) => json::response(StatusCode::OK, &report),
             Ok(None) => json::error(StatusCode::NOT_FOUND, format!("this server does not have {digest}")),
-            Err(error) => json::error(StatusCode::INTERNAL_SERVER_ERROR, format!("looking for {digest}: {error}")),
+            Err(error) => {
+                json::error(StatusCode::INTERNAL_SERVER_ERROR, format!("looking for {digest}: {error}"))
+            }
         }
     }
 

@@ -23,6 +23,8 @@ fn started(digest: Digest) -> AnnounceItem {
         complete: false,
         need_metainfo: true,
         repository: None,
+        known: 0,
+        peers_wanted: 50,
     }
 }
 
@@ -93,6 +95,8 @@ impl Announcer for Tracked {
             complete: item.complete,
             need_metainfo: item.need_metainfo,
             repository: None,
+            known: item.known,
+            peers_wanted: item.peers_wanted,
         });
         let replies = self.0.announce(items.collect()).await;
         let reply = |reply: Result<shoal_api::AnnounceReply, shoal_api::ItemError>| match reply {
@@ -101,6 +105,8 @@ impl Announcer for Tracked {
                 peers: reply.peers,
                 web_seeds: reply.web_seeds,
                 interval_ms: reply.interval_ms,
+                grant: reply.grant,
+                version: reply.version,
             }),
             Err(error) if error.code == ItemErrorCode::NotFound => Err(AnnounceError::NotFound),
             Err(_) => Err(AnnounceError::Unavailable),

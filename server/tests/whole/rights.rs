@@ -74,7 +74,15 @@ impl Agent {
     async fn announce(&self, digest: Digest, repository: Option<&str>) -> Option<AnnounceReply> {
         let repository = repository.map(|name| name.parse().unwrap());
         let event = AnnounceEvent::Started;
-        let item = AnnounceItem { digest, event, complete: false, need_metainfo: true, repository };
+        let item = AnnounceItem {
+            digest,
+            event,
+            complete: false,
+            need_metainfo: true,
+            repository,
+            known: 0,
+            peers_wanted: 50,
+        };
         match self.tracker.announce(vec![item]).await.remove(0) {
             Ok(reply) => Some(reply),
             Err(error) => {

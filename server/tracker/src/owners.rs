@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shoal_api::origin::web_seed_url;
 use shoal_oci::{Digest, Repository};
 use shoal_ring::{MemberId, Ring};
-use shoal_swarm_types::{PeerId, PeerInfo};
+use shoal_swarm_types::{PeerId, PeerInfo, Zone};
 
 /// The ring, with the swarm identity of each member's origin.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,13 @@ impl Owners {
         let members = self.ring.owners(digest, self.replicas);
         let peer = |member: &shoal_ring::Member| {
             let addr = member.addresses.peer.parse().ok()?;
-            Some(PeerInfo { id: *self.peer_ids.get(&member.id)?, addr, complete: true, owner: true })
+            Some(PeerInfo {
+                id: *self.peer_ids.get(&member.id)?,
+                addr,
+                complete: true,
+                owner: true,
+                zone: Zone::UNKNOWN,
+            })
         };
         members.into_iter().filter_map(peer).collect()
     }

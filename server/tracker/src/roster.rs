@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use shoal_swarm_types::{PeerId, PeerInfo};
+use shoal_swarm_types::{PeerId, PeerInfo, Zone};
 use tokio::time::Instant;
 
 use crate::handout::{draw, is_reachable};
@@ -90,8 +90,13 @@ impl Roster {
                 && peer.expires > now
                 && is_reachable(peer.addr.ip(), addr.ip())
         };
-        let info =
-            |peer: &Peer| PeerInfo { id: peer.id, addr: peer.addr, complete: peer.complete, owner: false };
+        let info = |peer: &Peer| PeerInfo {
+            id: peer.id,
+            addr: peer.addr,
+            complete: peer.complete,
+            owner: false,
+            zone: Zone::UNKNOWN,
+        };
         complete.chain(incomplete).filter(useful).take(limit).map(info).collect()
     }
 

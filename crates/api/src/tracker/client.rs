@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, select_ok};
 use shoal_http::Client;
 use shoal_ring::{Addresses, Member, MemberId, Ring, Weight};
-use shoal_swarm_types::PeerId;
+use shoal_swarm_types::{PeerId, ZoneName};
 use tokio::time::Instant;
 
 use super::{
@@ -37,6 +37,7 @@ pub struct TrackerClient {
     peer_id: PeerId,
     port: u16,
     ip: Option<IpAddr>,
+    zone: Option<ZoneName>,
 }
 
 struct Trackers {
@@ -91,7 +92,7 @@ impl TrackerClient {
         let (weight, addresses) = (Weight::default(), Addresses::default());
         let member = |id: &MemberId| Member { id: id.clone(), weight, addresses: addresses.clone() };
         let ring = Ring::new(by_id.keys().map(member).collect(), 0);
-        Ok(Self { trackers: Arc::new(Trackers { ring, by_id }), http, peer_id, port, ip: None })
+        Ok(Self { trackers: Arc::new(Trackers { ring, by_id }), http, peer_id, port, ip: None, zone: None })
     }
 
     /// The same client, stating `ip` as the address at which other peers reach this one. Without it they are told the source
@@ -99,6 +100,13 @@ impl TrackerClient {
     #[must_use]
     pub fn with_ip(mut self, ip: IpAddr) -> Self {
         self.ip = Some(ip);
+        self
+    }
+
+    /// The same client, saying that it stands in `zone`.
+    #[must_use]
+    pub fn in_zone(mut self, zone: Option<ZoneName>) -> Self {
+        self.zone = zone;
         self
     }
 
@@ -174,6 +182,7 @@ impl TrackerClient {
             peer_id: self.peer_id,
             port: self.port,
             ip: self.ip,
+            zone: self.zone.clone(),
             items: indices.iter().map(|at| items[*at].clone()).collect(),
         };
         let result = self.exchange(&tracker.base, &request).await;

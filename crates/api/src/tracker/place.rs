@@ -57,7 +57,7 @@ pub(super) fn literal_ip(host: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use shoal_swarm_types::{PeerId, PeerInfo};
+    use shoal_swarm_types::{PeerId, PeerInfo, Zone};
 
     use super::*;
 
@@ -67,6 +67,7 @@ mod tests {
             addr: addr.parse().unwrap(),
             complete: true,
             owner: true,
+            zone: Zone::UNKNOWN,
         };
         AnnounceReply {
             peers: vec![peer("0.0.0.0:15001"), peer("[::]:15001"), peer("10.0.0.7:16001")],

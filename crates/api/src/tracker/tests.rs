@@ -5,6 +5,7 @@ use std::sync::Mutex as StdMutex;
 use async_trait::async_trait;
 use http::StatusCode;
 use shoal_http::{Handler, Limits, Listener, Request, Response, Shutdown, json};
+use shoal_swarm_types::Zone;
 
 use super::*;
 
@@ -47,13 +48,19 @@ fn reply_to(item: &AnnounceItem) -> ItemReply {
     if item.digest == digest(404) {
         return ItemReply::Error(ItemError::new(ItemErrorCode::NotFound, "no owner has it"));
     }
-    let owner =
-        PeerInfo { id: PeerId([9; 20]), addr: "0.0.0.0:15001".parse().unwrap(), complete: true, owner: true };
+    let owner = PeerInfo {
+        id: PeerId([9; 20]),
+        addr: "0.0.0.0:15001".parse().unwrap(),
+        complete: true,
+        owner: true,
+        zone: Zone::UNKNOWN,
+    };
     ItemReply::Ok(AnnounceReply {
         metainfo: item.need_metainfo.then(|| Metainfo::of(item.digest, &[7; 200_000])),
         peers: vec![owner],
         web_seeds: vec![crate::origin::web_seed_url("http", "[::]:15002", &item.digest, None)],
         interval_ms: 3000,
+        ..AnnounceReply::default()
     })
 }
 
@@ -68,6 +75,8 @@ fn items(numbers: std::ops::Range<u32>) -> Vec<AnnounceItem> {
         complete: false,
         need_metainfo: true,
         repository: None,
+        known: 0,
+        peers_wanted: PEERS_WANTED,
     };
     numbers.map(item).collect()
 }

@@ -44,7 +44,10 @@ fn a_flipped_bit_gives_no_wrong_byte_and_the_next_push_repairs() {
     let (read, error) = read_ranges(&store, &digest);
     assert_eq!(error, Some(ErrorKind::Corrupt));
     assert!(bytes.starts_with(&read) && read.len() == 2 * PIECE, "the pieces before the damage are good");
-    assert_eq!((store.stat(&digest).unwrap(), store.blob(&digest).unwrap_err().kind()), (None, ErrorKind::NotFound));
+    assert_eq!(
+        (store.stat(&digest).unwrap(), store.blob(&digest).unwrap_err().kind()),
+        (None, ErrorKind::NotFound)
+    );
     assert_eq!(store.quarantined(), [Quarantined { digest, size: bytes.len() as u64 }]);
     assert_eq!((store.usage().bytes, store.usage().quarantine_bytes), (0, bytes.len() as u64));
     push(&store, &bytes);

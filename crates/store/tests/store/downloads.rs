@@ -38,7 +38,10 @@ fn pieces_in_any_order_make_the_blob() {
         }
         assert_eq!(store.usage().partial_bytes, bytes.len() as u64);
         let blob = partial.commit().unwrap();
-        assert_eq!((read(&blob), store.stat(metainfo.digest()).unwrap()), (bytes.clone(), Some(bytes.len() as u64)));
+        assert_eq!(
+            (read(&blob), store.stat(metainfo.digest()).unwrap()),
+            (bytes.clone(), Some(bytes.len() as u64))
+        );
         assert_eq!((store.usage().partial_bytes, store.usage().bytes), (0, bytes.len() as u64));
         assert_eq!((store.partials().len(), files(dir.path()).len()), (0, 2));
         // The handle goes on as a reader, and a second commit changes nothing.

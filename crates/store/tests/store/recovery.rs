@@ -109,7 +109,11 @@ fn a_blob_damaged_together_with_its_metainfo_is_gone_before_it_is_served() {
     let len = fs::metadata(&metainfo).unwrap().len() as usize;
     damage(&metainfo, len - 1);
     let store = open(dir.path(), CACHE);
-    assert_eq!(store.stat(&digest).unwrap(), Some(bytes.len() as u64), "only opening a blob reads its piece digests");
+    assert_eq!(
+        store.stat(&digest).unwrap(),
+        Some(bytes.len() as u64),
+        "only opening a blob reads its piece digests"
+    );
     assert_eq!(store.blob(&digest).unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!((store.stat(&digest).unwrap(), store.usage().bytes, files(dir.path()).len()), (None, 0, 0));
     store.put(&digest, &bytes).unwrap();

@@ -3,7 +3,12 @@
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
 use proptest::{collection, prop_assert_eq};
 
+use std::net::{IpAddr, SocketAddr};
+
+use shoal_swarm_types::{PeerId, PeerInfo, Zone};
+
 use super::*;
+use crate::message::PEERS_PER_MESSAGE_MAX;
 
 fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
     collection::vec(any::<u8>(), 1..max).prop_map(Bytes::from)
@@ -15,13 +20,15 @@ fn message() -> impl Strategy<Value = Message> {
         proptest::strategy::Just(Pieces::All),
         bytes(300).prop_map(Pieces::Some)
     ];
-    let join = (any::<u32>(), any::<bool>(), any::<bool>(), any::<[u8; 4]>(), pieces);
+    let grant = collection::vec(any::<u8>(), 0..=GRANT_LEN_MAX).prop_map(Bytes::from);
+    let join = (any::<u32>(), any::<bool>(), any::<bool>(), any::<[u8; 4]>(), grant, pieces);
     let words = (0..11_u8, any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>());
+    let named = (any::<u32>(), collection::vec(peer(), 1..=PEERS_PER_MESSAGE_MAX));
     let piece = (any::<u32>(), any::<u32>(), any::<u32>(), bytes(2_000));
     prop_oneof![
-        join.prop_map(|(swarm, long, owner, seed, pieces)| {
+        join.prop_map(|(swarm, long, owner, seed, grant, pieces)| {
             let algorithm = if long { Algorithm::Sha512 } else { Algorithm::Sha256 };
-            Message::Join { swarm, digest: Digest::of(algorithm, &seed), owner, pieces }
+            Message::Join { swarm, digest: Digest::of(algorithm, &seed), owner, grant, pieces }
         }),
         words.prop_map(|(kind, swarm, index, queue, urgent)| of_words(
             kind,
@@ -30,6 +37,7 @@ fn message() -> impl Strategy<Value = Message> {
             queue,
             urgent
         )),
+        named.prop_map(|(swarm, peers)| Message::Peers { swarm, peers }),
         piece.prop_map(|(swarm, index, queue, data)| Message::Piece {
             swarm,
             index: PieceIndex(index),
@@ -37,6 +45,16 @@ fn message() -> impl Strategy<Value = Message> {
             data
         }),
     ]
+}
+
+fn peer() -> impl Strategy<Value = PeerInfo> {
+    let ip = prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)];
+    (any::<[u8; 20]>(), any::<u32>(), any::<bool>(), ip, any::<u16>()).prop_map(
+        |(id, zone, complete, ip, port)| {
+            let (id, addr, zone) = (PeerId(id), SocketAddr::new(ip, port), Zone(zone));
+            PeerInfo { id, addr, complete, owner: false, zone }
+        },
+    )
 }
 
 fn of_words(kind: u8, swarm: u32, index: PieceIndex, queue: u32, urgent: bool) -> Message {
@@ -113,7 +131,7 @@ fn lengths_are_refused_before_anything_is_waited_for() {
         assert!(matches!(decode(&mut wire), Err(CodecError::Length { .. })), "{len} {rest:?}");
         assert!(wire.capacity() < 1024);
     }
-    assert_eq!(decode(&mut frame(1, &[13])), Err(CodecError::Kind(13)));
+    assert_eq!(decode(&mut frame(1, &[99])), Err(CodecError::Kind(99)));
 }
 
 #[test]
@@ -122,6 +140,7 @@ fn the_bitfield_of_a_tebibyte_fits_a_frame() {
         swarm: 1,
         digest: Digest::of(Algorithm::Sha512, b"big"),
         owner: false,
+        grant: Bytes::new(),
         pieces: Pieces::Some(Bytes::from(vec![0x55; BITFIELD_LEN_MAX])),
     };
     let mut wire = BytesMut::new();
@@ -133,7 +152,13 @@ fn the_bitfield_of_a_tebibyte_fits_a_frame() {
 fn a_join_must_be_whole() {
     let mut wire = BytesMut::new();
     encode(
-        &Message::Join { swarm: 1, digest: Digest::sha256(b"x"), owner: false, pieces: Pieces::All },
+        &Message::Join {
+            swarm: 1,
+            digest: Digest::sha256(b"x"),
+            owner: false,
+            grant: Bytes::new(),
+            pieces: Pieces::All,
+        },
         &mut wire,
     );
     let good = wire.clone();
@@ -141,9 +166,42 @@ fn a_join_must_be_whole() {
     wire[9] = 1;
     assert!(matches!(decode(&mut wire), Err(CodecError::Length { .. })));
     let last = good.len() - 1;
+    // Behind the digest: owner flag, length of the grant, form of the pieces.
     for (form, want) in [(2, true), (3, false)] {
         let mut wire = good.clone();
         wire[last] = form;
         assert_eq!(matches!(decode(&mut wire), Err(CodecError::Length { .. })), want, "{form}");
     }
+}
+
+#[test]
+fn grants_and_lists_of_peers_are_bounded() {
+    let mut wire = BytesMut::new();
+    let grant = Bytes::from(vec![7; GRANT_LEN_MAX]);
+    let (digest, pieces) = (Digest::sha256(b"x"), Pieces::All);
+    let join = Message::Join { swarm: 1, digest, owner: false, grant, pieces };
+    encode(&join, &mut wire);
+    let length_at = FRAME_HEAD_LEN + 4 + 1 + 32 + 1;
+    for claimed in [GRANT_LEN_MAX as u16 + 1, u16::MAX] {
+        let mut wire = wire.clone();
+        wire[length_at..length_at + 2].copy_from_slice(&claimed.to_be_bytes());
+        assert!(matches!(decode(&mut wire), Err(CodecError::Length { .. })), "{claimed}");
+    }
+    assert_eq!(decode(&mut wire), Ok(Some(join)));
+    let one = |port| PeerInfo {
+        id: PeerId([1; 20]),
+        addr: SocketAddr::from(([10, 0, 0, 1], port)),
+        complete: true,
+        owner: false,
+        zone: Zone(5),
+    };
+    let peers: Vec<_> = (0..40).map(one).collect();
+    encode(&Message::Peers { swarm: 3, peers: peers.clone() }, &mut wire);
+    let mut counts = wire.clone();
+    let Ok(Some(Message::Peers { peers: read, .. })) = decode(&mut wire) else { panic!("no peers") };
+    assert_eq!(read, peers[..PEERS_PER_MESSAGE_MAX], "what is too much is not sent");
+    counts[FRAME_HEAD_LEN + 4] = 0;
+    assert_eq!(decode(&mut counts.clone()), Err(CodecError::Field("number of peers")));
+    counts[FRAME_HEAD_LEN + 4] = PEERS_PER_MESSAGE_MAX as u8 - 1;
+    assert!(matches!(decode(&mut counts.clone()), Err(CodecError::Length { .. })));
 }

@@ -5,7 +5,7 @@ use shoal_oci::Digest;
 use super::Core;
 use crate::blob::{Blob, Phase};
 use crate::io::{AnnounceError, AnnounceEvent, AnnounceReply, FailReason, Output, Role};
-use crate::limits::LONELY_NEIGHBOURS;
+use crate::limits::{LONELY_NEIGHBOURS, PEERS_WANTED};
 use crate::timers::Timer;
 
 impl Core {
@@ -19,6 +19,8 @@ impl Core {
                 event,
                 complete: blob.is_none_or(Blob::is_complete),
                 need_metainfo: blob.is_some_and(|blob| blob.wanted && blob.metainfo.is_none()),
+                known: blob.map_or(0, |blob| blob.version),
+                peers_wanted: blob.map_or(0, peers_wanted),
             });
         }
         self.timers.set(Timer::Announce(digest), announcer.due());
@@ -29,7 +31,14 @@ impl Core {
         self.timers.clear(Timer::Announce(digest));
         if self.announcers.remove(&digest).is_some() && tell {
             let event = AnnounceEvent::Stopped;
-            self.outputs.push_back(Output::Announce { digest, event, complete: false, need_metainfo: false });
+            self.outputs.push_back(Output::Announce {
+                digest,
+                event,
+                complete: false,
+                need_metainfo: false,
+                known: 0,
+                peers_wanted: 0,
+            });
         }
     }
 
@@ -43,6 +52,10 @@ impl Core {
         }
         let Some(blob) = self.blobs.get_mut(&digest).filter(|blob| blob.is_downloading()) else { return };
         blob.not_found = false;
+        blob.version = reply.version;
+        if !reply.grant.is_empty() {
+            blob.grant = reply.grant;
+        }
         blob.web.update(reply.web_seeds);
         blob.add_candidates(reply.peers, &mut self.rng);
         if blob.metainfo.is_none() {
@@ -79,6 +92,11 @@ impl Core {
             self.stop_announcing(digest, false);
         }
     }
+}
+
+/// How many further peers a blob has use for: none when it is complete, because those who lack pieces find it.
+fn peers_wanted(blob: &Blob) -> u8 {
+    if blob.is_downloading() { PEERS_WANTED } else { 0 }
 }
 
 /// Whether a download has too few neighbours that have anything.

@@ -150,7 +150,7 @@ impl Core {
         for (conn, member) in early {
             let (pieces, haves) = member.early.unwrap_or((crate::message::Pieces::Nothing, Vec::new()));
             match known_pieces(&pieces, &haves, blob_len(&self.blobs, &digest)) {
-                Ok(pieces) => self.admit(conn, digest, Member::new(member.owner, pieces, None)),
+                Ok(pieces) => self.admit(conn, digest, Member::new(member.owner, member.zone, pieces, None)),
                 Err(violation) => self.close_conn(conn, CloseReason::Violation(violation)),
             }
         }

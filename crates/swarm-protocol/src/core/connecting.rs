@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use shoal_oci::Digest;
-use shoal_swarm_types::{PeerId, PeerInfo};
+use shoal_swarm_types::{PeerId, PeerInfo, Zone};
 
 use super::Core;
 use crate::blob::{Blob, Phase};
@@ -15,6 +15,19 @@ use crate::timers::Timer;
 
 /// Closed connections remembered for pieces that are still being verified: as many as can be in flight.
 const DEPARTED_MAX: usize = 256;
+
+/// A connection that was just made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newcomer {
+    /// Who.
+    pub(super) id: PeerId,
+    /// Where it takes connections.
+    pub(super) addr: SocketAddr,
+    /// Whether we dialled.
+    pub(super) outbound: bool,
+    /// Where it stands.
+    pub(super) zone: Zone,
+}
 
 impl Core {
     /// Looks for neighbours for every download that has too few.
@@ -68,8 +81,14 @@ impl Core {
         true
     }
 
+    /// Who is at the other end of a connection that stands.
+    pub fn peer_id(&self, conn: ConnId) -> Option<PeerId> {
+        self.peers.get(&conn).map(|peer| peer.id)
+    }
+
     /// A connection stands.
-    pub(super) fn connected(&mut self, conn: ConnId, id: PeerId, addr: SocketAddr, outbound: bool) {
+    pub(super) fn connected(&mut self, conn: ConnId, newcomer: Newcomer) {
+        let Newcomer { id, addr, outbound, .. } = newcomer;
         if outbound {
             self.dials.succeeded(&addr);
             self.may_dial = true;
@@ -86,7 +105,7 @@ impl Core {
         } else if !self.make_room(outbound) {
             self.refuse(conn, CloseReason::Full);
         } else {
-            self.welcome(conn, id, addr, outbound);
+            self.welcome(conn, newcomer);
         }
     }
 
@@ -138,9 +157,10 @@ impl Core {
             .any(|blob| blob.is_downloading() && blob.members.get(&conn).is_some_and(|member| member.owner))
     }
 
-    fn welcome(&mut self, conn: ConnId, id: PeerId, addr: SocketAddr, outbound: bool) {
+    fn welcome(&mut self, conn: ConnId, newcomer: Newcomer) {
+        let Newcomer { id, addr, outbound, zone } = newcomer;
         let keep_alive = self.now.plus_millis(KEEP_ALIVE_MS);
-        self.peers.insert(conn, Peer::new(id, addr, outbound, self.now, keep_alive));
+        self.peers.insert(conn, Peer::new(id, addr, outbound, zone, self.now, keep_alive));
         self.by_id.insert(id, conn);
         self.timers.set(Timer::Conn(conn), keep_alive);
         // Every download that the tracker named this peer for joins it now.
@@ -168,8 +188,9 @@ impl Core {
         let pieces = Pieces::of(download.present());
         let owner = self.role == crate::io::Role::Owner;
         let swarm = peer.open_channel(digest);
+        let grant = blob.grant.clone();
         self.outputs
-            .push_back(Output::Send { conn, message: Message::Join { swarm, digest, owner, pieces } });
+            .push_back(Output::Send { conn, message: Message::Join { swarm, digest, owner, grant, pieces } });
     }
 
     /// A dial led nowhere.

@@ -27,7 +27,8 @@ impl Core {
     fn obey(&mut self, conn: ConnId, message: Message) -> Verdict {
         match message {
             Message::KeepAlive => Ok(()),
-            Message::Join { swarm, digest, owner, pieces } => {
+            // Who may have the blob is the driver's to judge: it says so right after this.
+            Message::Join { swarm, digest, owner, pieces, grant: _ } => {
                 self.peer_joined(conn, swarm, digest, owner, pieces)
             }
             Message::Decline { swarm } => {
@@ -35,6 +36,13 @@ impl Core {
                 Ok(())
             }
             Message::Leave { swarm } => self.peer_left(conn, swarm),
+            Message::Peers { swarm, peers } => self.peers_named(conn, swarm, peers),
+            Message::Request { swarm, index, .. } if self.is_ungranted(conn, swarm) => {
+                self.say_on(conn, swarm, |swarm| Message::Reject { swarm, index })
+            }
+            Message::RequestAny { swarm } if self.is_ungranted(conn, swarm) => {
+                self.say_on(conn, swarm, |swarm| Message::RejectAny { swarm })
+            }
             Message::Have { swarm, index, queue } => self.peer_has(conn, swarm, index, queue),
             Message::Request { swarm, index, urgent } => {
                 self.with_member(conn, swarm, Some(index), |core, digest| {
@@ -89,7 +97,7 @@ impl Core {
     }
 
     /// The blob that a channel of the peer stands for; `None` when we have left it.
-    fn channel(&self, conn: ConnId, swarm: u32) -> Result<Option<Digest>, Violation> {
+    pub(super) fn channel(&self, conn: ConnId, swarm: u32) -> Result<Option<Digest>, Violation> {
         let channel =
             self.peers.get(&conn).and_then(|peer| peer.theirs.get(&swarm)).ok_or(Violation::Channel)?;
         Ok((!channel.void).then_some(channel.digest))
@@ -110,7 +118,8 @@ impl Core {
         if peer.theirs.len() >= CHANNELS_MAX {
             return Err(Violation::Channels);
         }
-        peer.theirs.insert(swarm, Channel { digest, void: false });
+        let zone = peer.zone;
+        peer.theirs.insert(swarm, Channel { digest, void: false, granted: true });
         let now = self.now;
         let blob = self.blobs.entry(digest).or_insert_with(|| {
             self.outputs.push_back(Output::Lookup { digest });
@@ -118,9 +127,30 @@ impl Core {
         });
         if blob.phase == Phase::Ready {
             let pieces = known_pieces(&pieces, &[], blob.piece_count())?;
-            self.admit(conn, digest, Member::new(owner, pieces, None));
+            self.admit(conn, digest, Member::new(owner, zone, pieces, None));
         } else {
-            blob.members.insert(conn, Member::new(owner, Bitfield::empty(0), Some((pieces, Vec::new()))));
+            let early = Some((pieces, Vec::new()));
+            blob.members.insert(conn, Member::new(owner, zone, Bitfield::empty(0), early));
+        }
+        Ok(())
+    }
+
+    /// The grant with which a peer joined does not hold.
+    pub(super) fn ungranted(&mut self, conn: ConnId, swarm: u32) {
+        if let Some(channel) = self.peers.get_mut(&conn).and_then(|peer| peer.theirs.get_mut(&swarm)) {
+            channel.granted = false;
+        }
+    }
+
+    fn is_ungranted(&self, conn: ConnId, swarm: u32) -> bool {
+        let channel = self.peers.get(&conn).and_then(|peer| peer.theirs.get(&swarm));
+        channel.is_some_and(|channel| !channel.granted && !channel.void)
+    }
+
+    /// Answers on our channel for the blob that a channel of the peer stands for.
+    fn say_on(&mut self, conn: ConnId, swarm: u32, message: impl FnOnce(u32) -> Message) -> Verdict {
+        if let (Some(digest), Some(peer)) = (self.channel(conn, swarm)?, self.peers.get(&conn)) {
+            self.outputs.extend(peer.say(conn, &digest, message));
         }
         Ok(())
     }
@@ -141,7 +171,7 @@ impl Core {
 
     fn peer_left(&mut self, conn: ConnId, swarm: u32) -> Verdict {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        let Channel { digest, void } = peer.theirs.remove(&swarm).ok_or(Violation::Channel)?;
+        let Channel { digest, void, .. } = peer.theirs.remove(&swarm).ok_or(Violation::Channel)?;
         if void {
             return Ok(());
         }

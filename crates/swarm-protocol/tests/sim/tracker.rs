@@ -70,7 +70,13 @@ impl Tracker {
         peers.extend(swarm.owners.iter().cloned());
         let web_seeds = if self.web_seeds { vec!["http://owner/blob".to_owned()] } else { Vec::new() };
         let metainfo = need_metainfo.then(|| swarm.metainfo.clone());
-        let reply = AnnounceReply { metainfo, peers, web_seeds, interval_ms: self.interval_ms };
+        let reply = AnnounceReply {
+            metainfo,
+            peers,
+            web_seeds,
+            interval_ms: self.interval_ms,
+            ..AnnounceReply::default()
+        };
         Input::Announced { digest, reply }
     }
 }

@@ -12,7 +12,7 @@ use shoal_swarm_protocol::{
     AnnounceEvent, ConnId, Core, CoreConfig, FailReason, Input, Limits, Message, Output, ReaderId,
     RejectCause, Role, Time, encode_head,
 };
-use shoal_swarm_types::{Bitfield, Metainfo, PeerId, PieceIndex};
+use shoal_swarm_types::{Bitfield, Metainfo, PeerId, PieceIndex, Zone};
 
 use crate::tracker::Tracker;
 
@@ -224,7 +224,13 @@ impl World {
     fn info(&self, node: NodeId) -> shoal_swarm_types::PeerInfo {
         let node = &self.nodes[node];
         let owner = node.spec.role == Role::Owner;
-        shoal_swarm_types::PeerInfo { id: node.peer_id, addr: node.addr, complete: owner, owner }
+        shoal_swarm_types::PeerInfo {
+            id: node.peer_id,
+            addr: node.addr,
+            complete: owner,
+            owner,
+            zone: Zone::UNKNOWN,
+        }
     }
 
     fn push(&mut self, at: Time, event: Event) {
@@ -243,6 +249,7 @@ impl World {
         node.peer_id = PeerId(raw);
         let config = CoreConfig {
             peer_id: node.peer_id,
+            zone: Zone::UNKNOWN,
             role: node.spec.role,
             seed: self.seed ^ mixed,
             limits: node.spec.limits.clone(),
@@ -351,7 +358,7 @@ impl World {
 
     fn output(&mut self, id: NodeId, output: Output) {
         match output {
-            Output::Announce { digest, event, complete, need_metainfo } => {
+            Output::Announce { digest, event, complete, need_metainfo, .. } => {
                 let info = shoal_swarm_types::PeerInfo { complete, ..self.info(id) };
                 let answer = self.tracker.announce(digest, &info, event, need_metainfo);
                 if event != AnnounceEvent::Stopped {
@@ -470,9 +477,15 @@ impl World {
             self.sides.insert((node, conn), side);
         }
         let (peer, addr) = (self.nodes[from].peer_id, self.nodes[from].addr);
-        self.input(target, Input::Connected { conn: theirs, peer, addr, outbound: false });
+        self.input(
+            target,
+            Input::Connected { conn: theirs, peer, addr, outbound: false, zone: Zone::UNKNOWN },
+        );
         let peer = self.nodes[target].peer_id;
-        self.input(from, Input::Connected { conn: ours, peer, addr: to, outbound: true });
+        self.input(
+            from,
+            Input::Connected { conn: ours, peer, addr: to, outbound: true, zone: Zone::UNKNOWN },
+        );
     }
 
     fn send(&mut self, id: NodeId, conn: ConnId, message: Message) {

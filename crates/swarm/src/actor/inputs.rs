@@ -2,7 +2,7 @@
 
 use shoal_oci::Digest;
 use shoal_store::{Error, ErrorKind};
-use shoal_swarm_protocol::{AnnounceError, AnnounceReply, ConnId, Input, RejectCause, Source};
+use shoal_swarm_protocol::{AnnounceError, AnnounceReply, ConnId, Input, Message, RejectCause, Source};
 use shoal_swarm_types::PieceIndex;
 use tracing::{debug, error, warn};
 
@@ -20,9 +20,13 @@ impl Actor {
             Event::Connected(arrival) => self.on_connected(arrival),
             Event::DialFailed { addr } => self.feed(Input::DialFailed { addr }),
             Event::Received { conn, message, permit } => {
+                let refused = self.refused(conn, &message);
                 self.in_hand = permit;
                 self.feed(Input::Received { conn, message });
                 self.in_hand = None;
+                if let Some(swarm) = refused {
+                    self.feed(Input::Ungranted { conn, swarm });
+                }
             }
             Event::Drained { conn } => self.feed(Input::Drained { conn }),
             Event::Disconnected { conn } => self.on_disconnected(conn),
@@ -65,12 +69,22 @@ impl Actor {
     }
 
     fn on_connected(&mut self, arrival: Arrival) {
-        let Arrival { stream, peer, addr, outbound } = arrival;
+        let Arrival { stream, peer, addr, outbound, zone } = arrival;
         match self.conns.add(stream) {
-            Some(conn) => self.feed(Input::Connected { conn, peer, addr, outbound }),
+            Some(conn) => self.feed(Input::Connected { conn, peer, addr, outbound, zone }),
             None if outbound => self.feed(Input::DialFailed { addr }),
             None => debug!(%addr, "too many peer connections; dropped the newest"),
         }
+    }
+
+    /// The channel of a Join whose grant does not hold.
+    fn refused(&self, conn: ConnId, message: &Message) -> Option<u32> {
+        let Message::Join { swarm, digest, grant, .. } = message else { return None };
+        let peer = self.core.peer_id(conn)?;
+        (!self.grants.may_have(digest, &peer, grant)).then(|| {
+            debug!(%peer, %digest, "a peer joined without a grant that holds; it gets no pieces");
+            *swarm
+        })
     }
 
     fn on_disconnected(&mut self, conn: ConnId) {

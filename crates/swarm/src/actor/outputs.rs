@@ -14,9 +14,10 @@ use crate::error::{OpenError, ReadError};
 impl Actor {
     pub(super) fn apply(&mut self, output: Output) {
         match output {
-            Output::Announce { digest, event, complete, need_metainfo } => {
+            Output::Announce { digest, event, complete, need_metainfo, known, peers_wanted } => {
                 let need_metainfo = need_metainfo && self.blobs.layout(&digest).is_none();
-                self.announces.add(AnnounceItem { digest, event, complete, need_metainfo }, Instant::now());
+                let item = AnnounceItem { digest, event, complete, need_metainfo, known, peers_wanted };
+                self.announces.add(item, Instant::now());
             }
             Output::Prepare { metainfo, .. } => self.disk.submit(Job::Prepare { metainfo }),
             Output::Lookup { digest } => self.disk.submit(Job::Lookup { digest }),

@@ -28,7 +28,14 @@ impl Announcer for Deaf {
 
 fn item(number: u32, need_metainfo: bool) -> AnnounceItem {
     let digest = Digest::sha256(&number.to_be_bytes());
-    AnnounceItem { digest, event: AnnounceEvent::Started, complete: false, need_metainfo }
+    AnnounceItem {
+        digest,
+        event: AnnounceEvent::Started,
+        complete: false,
+        need_metainfo,
+        known: 0,
+        peers_wanted: 50,
+    }
 }
 
 fn announces(announcer: Arc<dyn Announcer>) -> (Announces, mpsc::Receiver<Event>) {

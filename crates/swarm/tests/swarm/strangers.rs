@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shoal_swarm::Role;
 use shoal_swarm_protocol::Handshake;
-use shoal_swarm_types::PeerId;
+use shoal_swarm_types::{PeerId, Zone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -35,7 +35,7 @@ async fn node(handshake: Duration) -> Node {
 #[tokio::test]
 async fn garbage_and_other_clusters_are_refused_without_a_word() {
     let node = node(Duration::from_secs(30)).await;
-    let ours = Handshake { peer_id: PeerId([9; 20]), port: 1, cluster: KEY };
+    let ours = Handshake { peer_id: PeerId([9; 20]), port: 1, zone: Zone::UNKNOWN, cluster: KEY };
     let other_cluster = Handshake { cluster: [8; 32], ..ours }.encode();
     let mut other_version = ours.encode();
     other_version[6] = b'9';

@@ -82,6 +82,7 @@ impl Tracker {
             peers: others.cloned().collect(),
             web_seeds: swarm.web_seeds.clone(),
             interval_ms: INTERVAL_MS,
+            ..AnnounceReply::default()
         })
     }
 }

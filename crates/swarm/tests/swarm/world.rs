@@ -10,7 +10,7 @@ use shoal_oci::Digest;
 use shoal_store::{Options, Store};
 use shoal_swarm::{BlobReader, RangeSource, Role, Swarm, SwarmOptions};
 use shoal_swarm_protocol::{HANDSHAKE_LEN, Handshake, Message, Pieces, decode, encode};
-use shoal_swarm_types::{Metainfo, PeerId, PeerInfo, PieceIndex};
+use shoal_swarm_types::{Metainfo, PeerId, PeerInfo, PieceIndex, Zone};
 use shoal_telemetry::SwarmMetrics;
 use shoal_telemetry::rooms::swarm::{PieceResult, Source, To};
 use tempfile::TempDir;
@@ -71,6 +71,7 @@ impl Plan {
             addr: listener.local_addr().unwrap(),
             complete: false,
             owner: self.role == Role::Owner,
+            zone: Zone::UNKNOWN,
         };
         let line = Line { tracker: Arc::clone(tracker), me: peer.clone() };
         let metrics = SwarmMetrics::default();
@@ -161,7 +162,10 @@ impl Actor {
         let mut id = [0; 20];
         fastrand::Rng::new().fill(&mut id);
         let addr = listener.local_addr().unwrap();
-        Self { peer: PeerInfo { id: PeerId(id), addr, complete: true, owner: false }, listener }
+        Self {
+            peer: PeerInfo { id: PeerId(id), addr, complete: true, owner: false, zone: Zone::UNKNOWN },
+            listener,
+        }
     }
 
     /// Serves one connection until the other end closes it; `script` gives the bytes of a piece, or `None` to reject it.
@@ -176,7 +180,14 @@ impl Actor {
             match message {
                 Message::Join { digest, .. } => {
                     assert_eq!(digest, *metainfo.digest());
-                    talk.say(&Message::Join { swarm: 1, digest, owner: false, pieces: Pieces::All }).await;
+                    talk.say(&Message::Join {
+                        swarm: 1,
+                        digest,
+                        owner: false,
+                        grant: Bytes::new(),
+                        pieces: Pieces::All,
+                    })
+                    .await;
                 }
                 Message::Request { index, .. } => {
                     let answer = match script(index) {
@@ -199,7 +210,7 @@ pub(crate) struct Talk {
 
 impl Talk {
     pub(crate) async fn shake(mut stream: TcpStream, me: &PeerInfo, key: [u8; 32]) -> Self {
-        let ours = Handshake { peer_id: me.id, port: me.addr.port(), cluster: key };
+        let ours = Handshake { peer_id: me.id, port: me.addr.port(), zone: Zone::UNKNOWN, cluster: key };
         stream.write_all(&ours.encode()).await.unwrap();
         let mut theirs = [0; HANDSHAKE_LEN];
         stream.read_exact(&mut theirs).await.unwrap();

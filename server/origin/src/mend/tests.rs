@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use shoal_store::{Options, Store};
 use shoal_swarm::{Role, Swarm, SwarmOptions};
-use shoal_swarm_types::PeerId;
+use shoal_swarm_types::{PeerId, Zone};
 use shoal_telemetry::SwarmMetrics;
 use tokio::net::TcpListener;
 
@@ -60,12 +60,13 @@ async fn bad_pieces_come_back_from_an_agent_and_only_they() {
     let introductions = Arc::new(Introductions::default());
     let metrics = SwarmMetrics::default();
     let agent = Swarm::start(peer_listener, options, cache, introductions, None, metrics.clone());
-    let options = OriginOptions { peer_id: PeerId([1; 20]), cluster_key: KEY, envelope: None };
+    let options =
+        OriginOptions { peer_id: PeerId([1; 20]), cluster_key: KEY, envelope: None, zone: Zone::UNKNOWN };
     let origin = Origin::start(listener().await.0, options, store.clone(), metrics);
 
     assert!(!origin.mend(&digest, Vec::new()).await.unwrap(), "nobody to ask, nothing touched");
     assert_eq!(store.stat(&digest).unwrap(), Some(content.len() as u64));
-    let holder = PeerInfo { id: agent_id, addr, complete: true, owner: false };
+    let holder = PeerInfo { id: agent_id, addr, complete: true, owner: false, zone: Zone::UNKNOWN };
     assert!(origin.mend(&digest, vec![holder]).await.unwrap());
     let blob = origin.blob(&digest).await.unwrap().expect("the blob is whole again");
     let count = blob.metainfo().layout().piece_count();

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use shoal_api::EverybodyMay;
+use shoal_api::tracker::PEERS_WANTED;
 use shoal_oci::Digest;
 use shoal_ring::{Addresses, Ring, Weight};
-use shoal_swarm_types::{Metainfo, PeerInfo};
+use shoal_swarm_types::{Metainfo, PeerInfo, Zone};
 
 use super::*;
 
@@ -59,7 +60,15 @@ fn tracker_with(source: &Arc<FakeSource>, rights: Arc<dyn Rights>) -> Tracker {
 const BLOB: &[u8] = b"a layer";
 
 fn item(event: AnnounceEvent, complete: bool, need_metainfo: bool) -> AnnounceItem {
-    AnnounceItem { digest: Digest::sha256(BLOB), event, complete, need_metainfo, repository: None }
+    AnnounceItem {
+        digest: Digest::sha256(BLOB),
+        event,
+        complete,
+        need_metainfo,
+        repository: None,
+        known: 0,
+        peers_wanted: PEERS_WANTED,
+    }
 }
 
 /// What peer `number` hears when it announces one item.
@@ -69,7 +78,13 @@ async fn ask(
     item: AnnounceItem,
     now: Instant,
 ) -> Result<AnnounceReply, ItemError> {
-    let request = AnnounceRequest { peer_id: PeerId([number; 20]), port: 16001, ip: None, items: vec![item] };
+    let request = AnnounceRequest {
+        peer_id: PeerId([number; 20]),
+        port: 16001,
+        ip: None,
+        zone: None,
+        items: vec![item],
+    };
     let member = Member::from(IpAddr::from([10, 0, 0, number]));
     let response = tracker.announce(&request, &member, now).await.unwrap();
     response.items.into_iter().next().unwrap().into()
@@ -88,7 +103,13 @@ async fn one_answer_has_metainfo_owner_web_seed_and_peers() {
     let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
     let first = ask(&tracker, 1, item(Started, false, true), now).await.unwrap();
     assert_eq!(first.metainfo.as_ref().unwrap().size(), BLOB.len() as u64);
-    let owner = PeerInfo { id: OWNER, addr: "0.0.0.0:15001".parse().unwrap(), complete: true, owner: true };
+    let owner = PeerInfo {
+        id: OWNER,
+        addr: "0.0.0.0:15001".parse().unwrap(),
+        complete: true,
+        owner: true,
+        zone: Zone::UNKNOWN,
+    };
     assert_eq!(first.peers, [owner]);
     assert_eq!(first.web_seeds, [format!("http://0.0.0.0:15002/blobs/{}", Digest::sha256(BLOB))]);
     let second = ask(&tracker, 2, item(Started, false, false), now).await.unwrap();
@@ -150,7 +171,7 @@ async fn peers_go_on_without_owners_while_somebody_shares_the_blob() {
 #[tokio::test]
 async fn requests_that_make_no_sense_are_refused() {
     let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
-    let good = AnnounceRequest { peer_id: PeerId([1; 20]), port: 1, ip: None, items: vec![] };
+    let good = AnnounceRequest { peer_id: PeerId([1; 20]), port: 1, ip: None, zone: None, items: vec![] };
     let home = Member::from(IpAddr::from([127, 0, 0, 1]));
     for (request, why) in [
         (AnnounceRequest { port: 0, ..good.clone() }, InvalidAnnounce::Port),
@@ -173,7 +194,7 @@ async fn requests_that_make_no_sense_are_refused() {
 async fn addresses_are_the_stated_or_the_canonical_source() {
     let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
     let items = vec![item(Started, false, false)];
-    let mut request = AnnounceRequest { peer_id: PeerId([1; 20]), port: 7, ip: None, items };
+    let mut request = AnnounceRequest { peer_id: PeerId([1; 20]), port: 7, ip: None, zone: None, items };
     let at = |address: &str| Member::from(address.parse::<IpAddr>().unwrap());
     tracker.announce(&request, &at("::ffff:10.1.1.1"), now).await.unwrap();
     (request.peer_id, request.ip) = (PeerId([2; 20]), Some("2001:db8::2".parse().unwrap()));
