@@ -223,6 +223,7 @@ fn join(
     options.envelope = clients.envelope.clone();
     options.zone = config.zone.as_ref().map_or(Zone::UNKNOWN, ZoneName::zone);
     let stall = config.peer.stall_timeout.get();
+    config.swarm.experiment.apply(&mut options.limits);
     options.limits.fail_ms = u64::try_from(stall.as_millis()).unwrap_or(u64::MAX);
     // The core decides; readers wait twice as long, in case that it does not.
     options.times.stall = stall * 2;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shoal_config::{ByteSize, ConfigError, ConfigErrors, Duration, Secret, Sources};
+use shoal_swarm::Experiment;
 use shoal_swarm_types::ZoneName;
 use shoal_telemetry::LogFormat;
 
@@ -34,6 +35,8 @@ pub struct Config {
     /// Where this machine stands (`eu-1a`, a rack, a room): pieces come from peers of the same zone when they can. Unset: nowhere in
     /// particular.
     pub zone: Option<ZoneName>,
+    /// The exchange of pieces.
+    pub swarm: Swarm,
     /// Log lines.
     pub log: Log,
 }
@@ -89,6 +92,14 @@ pub struct Peer {
     /// How long a download may go on without a piece from anywhere. Then it fails: a pull that has begun is cut, and its client takes the
     /// rest from its next host.
     pub stall_timeout: Duration,
+}
+
+/// The exchange of pieces. It needs no settings.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Swarm {
+    /// For measurements only.
+    pub experiment: Experiment,
 }
 
 /// Health, metrics, status.

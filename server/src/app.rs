@@ -174,7 +174,13 @@ impl Rooms {
         let secret = config.cluster_key.as_ref().map_or("", |key| key.reveal());
         let cluster_key = shoal_api::cluster_key(secret);
         let zone = config.zone.as_ref().map_or(Zone::UNKNOWN, ZoneName::zone);
-        let options = OriginOptions { peer_id, cluster_key, envelope: certificates.envelope(), zone };
+        let options = OriginOptions {
+            peer_id,
+            cluster_key,
+            envelope: certificates.envelope(),
+            zone,
+            experiment: config.swarm.experiment.clone(),
+        };
         let origin = Origin::start(peer, options, store.clone(), SwarmMetrics::register(metrics));
         let owners = advertise::owners(config.advertise.host.as_deref(), addresses, peer_id).await?;
         let guard = auth::guard(config.auth.as_ref(), &config.data_directory, witnesses.denials()).await?;

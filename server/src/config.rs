@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shoal_config::{ByteSize, ConfigError, Duration, Secret};
+use shoal_swarm::Experiment;
 use shoal_swarm_types::ZoneName;
 use shoal_telemetry::LogFormat;
 
@@ -60,6 +61,8 @@ pub struct Config {
     pub cluster_tls: Option<ClusterTls>,
     /// Where this server stands: agents of the same zone are named to each other first. Unset: nowhere in particular.
     pub zone: Option<ZoneName>,
+    /// The exchange of pieces.
+    pub swarm: Swarm,
     /// Log lines.
     pub log: Log,
 }
@@ -110,6 +113,14 @@ pub struct Tags {
 pub struct Admin {
     /// Where probes and scrapers connect. On loopback unless told otherwise, because it asks nobody who they are.
     pub listen: SocketAddr,
+}
+
+/// The exchange of pieces. It needs no settings.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Swarm {
+    /// For measurements only.
+    pub experiment: Experiment,
 }
 
 /// How agents reach this server.
@@ -174,6 +185,7 @@ impl Default for Config {
             cluster_key: None,
             zone: None,
             cluster_tls: None,
+            swarm: Swarm::default(),
             log: Log::default(),
         }
     }

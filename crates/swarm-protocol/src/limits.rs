@@ -33,6 +33,14 @@ pub struct Limits {
     pub release_ms: u64,
     /// A connection that neither side has needed for this long is closed.
     pub idle_ms: u64,
+    /// Bytes in flight that a neighbour is given at first. Changed for measurements only, like all below.
+    pub window_start_bytes: u64,
+    /// The most bytes in flight per neighbour.
+    pub window_max_bytes: u64,
+    /// Whether owners are asked for anything, so that they hand out distinct pieces; false: they are asked like any neighbour.
+    pub distinct: bool,
+    /// Whether the least loaded neighbour is asked; false: a random one.
+    pub least_loaded: bool,
 }
 
 impl Default for Limits {
@@ -64,6 +72,13 @@ impl Default for Limits {
             release_ms: 60_000,
             // As above: the next layer mostly wants the same neighbours.
             idle_ms: 60_000,
+            // One of the smallest pieces. It grows with the first answer if the neighbour runs dry. Simulated with 64 agents and 128
+            // pieces: 1.39 of the bound, with two pieces 1.53.
+            window_start_bytes: 64 * 1024,
+            // More only lengthens the tail, because what waits at one cannot be asked of another.
+            window_max_bytes: 1024 * 1024,
+            distinct: true,
+            least_loaded: true,
         }
     }
 }
@@ -97,19 +112,12 @@ pub(crate) const BITFIELD_LEN_MAX: usize = PIECES_MAX as usize / 8;
 /// Swarms on one connection. Beyond what a node pulls at once; bounds what a peer can make us keep or look up.
 pub(crate) const CHANNELS_MAX: usize = 1_024;
 
-/// Requests of one kind that one connection may have waiting here. The window of [`WINDOW_MAX`] holds 16 of the smallest pieces; the
+/// Requests of one kind that one connection may have waiting here. The largest window holds 16 of the smallest pieces; the
 /// rest is room for readers and the endgame.
 pub(crate) const REQUESTS_MAX: usize = 128;
 
-/// Bytes in flight that a neighbour is given at first: one of the smallest pieces. It grows with the first answer if the neighbour
-/// runs dry. Simulated with 64 agents and 128 pieces: 1.39 of the bound, with two pieces 1.53.
-pub(crate) const WINDOW_START: u64 = 64 * 1024;
-
 /// The least bytes in flight per neighbour; below the bandwidth-delay product its uplink would idle.
 pub(crate) const WINDOW_MIN: u64 = 64 * 1024;
-
-/// The most bytes in flight per neighbour: more only lengthens the tail, because what waits at one cannot be asked of another.
-pub(crate) const WINDOW_MAX: u64 = 1024 * 1024;
 
 /// Bytes asked for or being stored, over all neighbours and blobs: what this process may have to hold in memory.
 pub(crate) const IN_FLIGHT_BYTES_MAX: u64 = 64 * 1024 * 1024;

@@ -81,6 +81,7 @@ impl Peer {
         zone: Zone,
         now: Time,
         keep_alive: Time,
+        window: Window,
     ) -> Self {
         Self {
             id,
@@ -97,7 +98,7 @@ impl Peer {
             asked: BTreeMap::new(),
             asked_bytes: 0,
             queue: 0,
-            window: Window::new(),
+            window,
             next_channel: 0,
         }
     }

@@ -6,14 +6,13 @@
 //! That finds the bandwidth-delay product without knowing either factor. Patience follows the measured time from request to piece,
 //! as TCP's retransmission timer does (RFC 6298): mean and deviation, not a constant.
 
-use crate::limits::{
-    PATIENCE_MICROS, PATIENCE_RATE, PATIENCE_START_MICROS, WINDOW_MAX, WINDOW_MIN, WINDOW_START,
-};
+use crate::limits::{PATIENCE_MICROS, PATIENCE_RATE, PATIENCE_START_MICROS, WINDOW_MIN};
 
 /// What was learnt about one neighbour.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     bytes: u64,
+    most: u64,
     /// Mean and mean deviation of the time from request to piece, in microseconds.
     latency: Option<(u64, u64)>,
     /// It kept us waiting too long, and has not delivered since.
@@ -22,8 +21,8 @@ pub(crate) struct Window {
 
 impl Window {
     /// Nothing learnt yet.
-    pub(crate) const fn new() -> Self {
-        Self { bytes: WINDOW_START, latency: None, slow: false }
+    pub(crate) const fn new(start: u64, most: u64) -> Self {
+        Self { bytes: start, most, latency: None, slow: false }
     }
 
     /// Whether a further piece of `len` may be asked for while `in_flight` bytes are outstanding. One piece always may, unless the
@@ -39,7 +38,7 @@ impl Window {
         let difference = mean.abs_diff(micros);
         self.latency = Some(((mean * 7 + micros) / 8, (deviation * 3 + difference) / 4));
         if queue < len {
-            self.bytes = (self.bytes + len).min(WINDOW_MAX.max(len));
+            self.bytes = (self.bytes + len).min(self.most.max(len));
         } else if queue > len * QUEUE_LONG {
             self.bytes = self.bytes.saturating_sub(len).max(WINDOW_MIN.max(len));
         }
@@ -87,17 +86,17 @@ mod tests {
 
     #[test]
     fn grows_while_the_neighbour_runs_dry_and_shrinks_when_it_is_busy() {
-        let mut window = Window::new();
+        let mut window = Window::new(LEN, 16 * LEN);
         assert!(window.has_room(0, LEN) && !window.has_room(LEN, LEN));
         (0..100).for_each(|_| window.delivered(1_000, LEN, 0));
-        assert!(window.has_room(WINDOW_MAX - LEN, LEN) && !window.has_room(WINDOW_MAX, LEN));
+        assert!(window.has_room(15 * LEN, LEN) && !window.has_room(16 * LEN, LEN));
         (0..100).for_each(|_| window.delivered(1_000, LEN, 100 * LEN));
         assert!(window.has_room(0, LEN) && !window.has_room(LEN, LEN));
     }
 
     #[test]
     fn a_piece_larger_than_the_window_may_be_asked_for_alone() {
-        let mut window = Window::new();
+        let mut window = Window::new(LEN, 16 * LEN);
         assert!(window.has_room(0, 4 << 20) && !window.has_room(1, 4 << 20));
         window.delivered(1_000, 4 << 20, 0);
         assert!(!window.has_room(4 << 20, 4 << 20));
@@ -105,7 +104,7 @@ mod tests {
 
     #[test]
     fn patience_follows_what_was_measured() {
-        let mut window = Window::new();
+        let mut window = Window::new(LEN, 16 * LEN);
         assert!(window.patience_micros(4 << 20) > window.patience_micros(LEN));
         (0..50).for_each(|_| window.delivered(2_000_000, LEN, 0));
         let patience = window.patience_micros(LEN);

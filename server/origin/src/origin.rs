@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shoal_oci::Digest;
 use shoal_store::{Blob, ErrorKind, Store};
-use shoal_swarm::{BlobStatus, Envelope, Role, Swarm, SwarmOptions};
+use shoal_swarm::{BlobStatus, Envelope, Experiment, Role, Swarm, SwarmOptions};
 use shoal_swarm_types::{Metainfo, PeerId, Zone};
 use shoal_telemetry::SwarmMetrics;
 use tokio::net::TcpListener;
@@ -32,6 +32,8 @@ pub struct OriginOptions {
     pub envelope: Option<Arc<dyn Envelope>>,
     /// Where this server stands.
     pub zone: Zone,
+    /// What a measurement changes.
+    pub experiment: Experiment,
 }
 
 /// The origin. Cheap to clone.
@@ -46,8 +48,10 @@ pub struct Origin {
 impl Origin {
     /// Starts to serve every blob of `store`, now and later, on the swarm port `listener`.
     pub fn start(listener: TcpListener, options: OriginOptions, store: Store, metrics: SwarmMetrics) -> Self {
-        let OriginOptions { peer_id, cluster_key, envelope, zone } = options;
-        let options = SwarmOptions { envelope, zone, ..SwarmOptions::new(peer_id, Role::Owner, cluster_key) };
+        let OriginOptions { peer_id, cluster_key, envelope, zone, experiment } = options;
+        let mut options =
+            SwarmOptions { envelope, zone, ..SwarmOptions::new(peer_id, Role::Owner, cluster_key) };
+        experiment.apply(&mut options.limits);
         let introductions = Introductions::default();
         let announcer = Arc::new(introductions.clone());
         let swarm = Swarm::start(listener, options, store.clone(), announcer, None, metrics);

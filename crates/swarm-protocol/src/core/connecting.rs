@@ -12,6 +12,7 @@ use crate::limits::{KEEP_ALIVE_MS, TENURE_MS};
 use crate::message::{Message, Pieces};
 use crate::peer::Peer;
 use crate::timers::Timer;
+use crate::window::Window;
 
 /// Closed connections remembered for pieces that are still being verified: as many as can be in flight.
 const DEPARTED_MAX: usize = 256;
@@ -160,7 +161,8 @@ impl Core {
     fn welcome(&mut self, conn: ConnId, newcomer: Newcomer) {
         let Newcomer { id, addr, outbound, zone } = newcomer;
         let keep_alive = self.now.plus_millis(KEEP_ALIVE_MS);
-        self.peers.insert(conn, Peer::new(id, addr, outbound, zone, self.now, keep_alive));
+        let window = Window::new(self.limits.window_start_bytes, self.limits.window_max_bytes);
+        self.peers.insert(conn, Peer::new(id, addr, outbound, zone, self.now, keep_alive, window));
         self.by_id.insert(id, conn);
         self.timers.set(Timer::Conn(conn), keep_alive);
         // Every download that the tracker named this peer for joins it now.

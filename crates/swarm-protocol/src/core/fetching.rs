@@ -16,7 +16,7 @@ use crate::limits::{
     ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, NEIGHBOUR_EASE_PIECES, REJECT_HOLD_MICROS,
 };
 use crate::message::Message;
-use crate::peer::Asked;
+use crate::peer::{Asked, Peer};
 use crate::pick::{overlap, rarest};
 use crate::timers::Timer;
 
@@ -31,7 +31,7 @@ impl Core {
             return;
         }
         self.ask_wanted(digest);
-        if !self.can_spare_owners(digest) {
+        if self.limits.distinct && !self.can_spare_owners(digest) {
             self.ask_owners(digest);
         }
         self.ask_neighbours(digest);
@@ -110,7 +110,7 @@ impl Core {
             self.ask_one(digest, conn, index, false);
             in_flight += len;
             if self.peers.get(&conn).is_some_and(|peer| peer.window.has_room(peer.asked_bytes, len)) {
-                candidates.push((load + len, conn));
+                candidates.push((if self.limits.least_loaded { load + len } else { 0 }, conn));
             }
         }
     }
@@ -123,14 +123,22 @@ impl Core {
             return Vec::new();
         }
         let len = longest(download);
-        let members = blob.members.iter().filter(|(_, member)| !member.owner || self.now < member.any_hold);
+        let distinct = self.limits.distinct;
+        let members = blob.members.iter();
+        let members = members.filter(|(_, member)| !member.owner || !distinct || self.now < member.any_hold);
         members
             .filter_map(|(conn, _)| {
                 let peer = self.peers.get(conn)?;
                 let free = peer.window.has_room(peer.asked_bytes, len) && !peer.has_unanswered_slowly();
-                free.then_some((peer.queue + peer.asked_bytes, *conn))
+                free.then_some((self.weight(peer), *conn))
             })
             .collect()
+    }
+
+    /// What a neighbour has to do, as far as we know: what waits there, and what we are owed. Zero for all in measurements of what that
+    /// knowledge is worth.
+    fn weight(&self, peer: &Peer) -> u64 {
+        if self.limits.least_loaded { peer.queue + peer.asked_bytes } else { 0 }
     }
 
     /// The rarest missing piece that a neighbour offers.
@@ -215,7 +223,7 @@ impl Core {
             .filter_map(|(conn, member)| {
                 let peer = self.peers.get(conn)?;
                 let free = !peer.asked.contains_key(&(digest, index)) && !peer.window.is_slow();
-                free.then_some(((member.owner, peer.queue + peer.asked_bytes), *conn))
+                free.then_some(((member.owner, self.weight(peer)), *conn))
             })
             .collect();
         let least = candidates.iter().map(|(load, _)| *load).min()?;

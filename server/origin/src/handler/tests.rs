@@ -37,6 +37,7 @@ impl Fixture {
             cluster_key: [0; 32],
             envelope: None,
             zone: shoal_swarm_types::Zone::UNKNOWN,
+            experiment: Default::default(),
         };
         let origin = Origin::start(peer, options, store.clone(), SwarmMetrics::default());
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
