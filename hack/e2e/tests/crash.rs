@@ -1,7 +1,7 @@
 //! kill -9: what was acknowledged is there, what was not is not there by half, and a download goes on where it was.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +16,32 @@ const MIB: u64 = 1024 * 1024;
 const REPOSITORY: &str = "team/app";
 /// How long anything may take that should take a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Holds a client up in the middle of its pull.
+#[derive(Default)]
+struct Gate {
+    /// Whether somebody stands before it, and whether it is open.
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn stop_until_opened(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 = true;
+        let open = self.changed.wait_while(state, |(_, open)| !*open);
+        drop(open.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.changed.notify_all();
+    }
+}
 
 /// The digest of what a GET of the blob gives; `None` when it is not there.
 async fn content(registry: &Registry, digest: &str) -> Result<Option<String>> {
@@ -104,18 +130,28 @@ async fn an_agent_killed_in_the_middle_of_a_pull_goes_on_where_it_was() -> Resul
     spec.compression = Compression::None;
     let (layout, image) = fixture::made(&cluster.directory().join("image"), &spec)?;
     cluster.server.registry()?.push(REPOSITORY, "v1", &layout, &image, &|_| {}).await?;
-    let received = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&received);
-    let watch = Arc::new(move |len| {
-        counter.fetch_add(len, Ordering::Relaxed);
+    // The client stops reading until the agent is gone, so that no pull is too quick to be cut off.
+    let gate = Arc::new(Gate::default());
+    let received = AtomicU64::new(0);
+    let watch = {
+        let gate = Arc::clone(&gate);
+        move |len| {
+            if received.fetch_add(len, Ordering::Relaxed) + len > 64 * MIB {
+                gate.stop_until_opened();
+            }
+        }
+    };
+    let puller = Puller::new(cluster.agents[0].registry()?, Arc::new(watch));
+    // With a runtime of its own: the gate holds up its only thread.
+    let pull = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(puller.pull(REPOSITORY, "v1"))
     });
-    let puller = Puller::new(cluster.agents[0].registry()?, watch);
-    let pull = tokio::spawn(async move { puller.pull(REPOSITORY, "v1").await });
-    let enough =
-        wait_for(PATIENCE, || async { (received.load(Ordering::Relaxed) > 64 * MIB).then_some(()) }).await;
-    enough.context("the pull does not get on")?;
+    let stopped = wait_for(PATIENCE, || async { gate.has_stopped().then_some(()) }).await;
+    stopped.context("the pull does not get on")?;
     cluster.agents[0].kill();
-    ensure!(pull.await?.is_err(), "the pull ended well although the agent was killed; was it too quick?");
+    gate.open();
+    ensure!(pull.await?.is_err(), "the pull ended well although the agent was killed");
 
     cluster.agents[0].restart()?;
     let puller = Puller::new(cluster.agents[0].registry()?, Arc::new(|_| {}));
