@@ -147,8 +147,8 @@ impl Core {
             Input::DialFailed { addr } => self.dial_failed(addr),
             Input::Disconnected { conn } => self.disconnected(conn),
             Input::Received { conn, message } => self.received(conn, message),
-            Input::Drained { conn } => self.uploads.drained(conn, self.now),
-            Input::PieceRead { conn, digest, index, data } => self.piece_read(conn, digest, index, data),
+            Input::Drained { conn } => self.drained(conn),
+            Input::SendFailed { conn, digest, index } => self.send_failed(conn, digest, index),
             Input::PieceStored { digest, index } => self.piece_stored(digest, index),
             Input::PieceRejected { digest, index, source, why } => {
                 self.piece_rejected(digest, index, source, why);

@@ -312,22 +312,20 @@ pub enum Input {
         /// The message.
         message: Message,
     },
-    /// The send queue of a connection has fallen below its low-water mark. Must follow every sent [`Message::Piece`] sooner or
-    /// later; one may stand for several.
+    /// The send queue of a connection has fallen below its low-water mark: every piece handed over by [`Output::SendPiece`] is on its
+    /// way. Must follow each of them sooner or later, unless it failed; one may stand for several.
     Drained {
         /// Which connection.
         conn: ConnId,
     },
-    /// Answer to [`Output::ReadPiece`]; `None` when the piece cannot be read.
-    PieceRead {
-        /// For which connection it was read.
+    /// Answer to [`Output::SendPiece`]: the piece cannot be read or does not verify, and no byte of it has left.
+    SendFailed {
+        /// On which connection it should have gone out.
         conn: ConnId,
         /// The blob.
         digest: Digest,
         /// The piece.
         index: PieceIndex,
-        /// Its verified bytes.
-        data: Option<Bytes>,
     },
     /// Answer to [`Output::StorePiece`]: verified and written.
     PieceStored {
@@ -424,14 +422,22 @@ pub enum Output {
         /// Why, for the log.
         reason: CloseReason,
     },
-    /// Read a piece to send it; answer [`Input::PieceRead`].
-    ReadPiece {
-        /// For which connection.
+    /// Send a piece that the store has, verified, as [`Message::Piece`] in its turn among the messages of the connection; answer
+    /// [`Input::Drained`] when it has gone out, or [`Input::SendFailed`]. The bytes never pass through the core: the driver may let
+    /// the kernel copy them from the file to the socket.
+    SendPiece {
+        /// On which connection.
         conn: ConnId,
+        /// Our channel number.
+        swarm: u32,
         /// The blob.
         digest: Digest,
         /// The piece.
         index: PieceIndex,
+        /// Its length in bytes.
+        len: u32,
+        /// Bytes still waiting in our upload queue, for everybody: our load.
+        queue: u32,
     },
     /// Verify and write a piece; answer [`Input::PieceStored`] or [`Input::PieceRejected`].
     StorePiece {

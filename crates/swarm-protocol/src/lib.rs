@@ -9,8 +9,8 @@
 //! 3. wait for the next event, or for [`Core::next_timeout`], which is answered by [`Input::Tick`].
 //!
 //! Nothing is answered twice and nothing may stay unanswered: every `Prepare`, `Lookup`, `Announce` (but `Stopped`), `Dial`,
-//! `ReadPiece`, `StorePiece` and `FetchWeb` gets exactly one answer, sooner or later and in any order; every sent `Piece` is
-//! followed by a `Drained` or a `Disconnected`. Inputs about connections or blobs that the core has already forgotten are ignored.
+//! `StorePiece` and `FetchWeb` gets exactly one answer, sooner or later and in any order; every `SendPiece` is followed by a
+//! `Drained`, a `SendFailed` or a `Disconnected`. Inputs about connections or blobs that the core has already forgotten are ignored.
 //! A late answer does no harm: each carries its digest or connection, and the core checks it against its present state.
 //!
 //! # Goals, non-goals, price

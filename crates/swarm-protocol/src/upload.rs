@@ -5,7 +5,7 @@
 //! them. A slot is free again when its connection has drained; one that drains far slower than usual belongs to a slow receiver and
 //! does not hold up the others.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use shoal_oci::Digest;
 use shoal_swarm_types::PieceIndex;
@@ -29,15 +29,25 @@ pub(crate) struct Job {
 /// What a connection is busy with.
 #[derive(Clone, Debug)]
 struct Slot {
-    reading: BTreeSet<Job>,
-    handed: u32,
-    handed_bytes: u64,
+    handed: Vec<Handed>,
     since: Time,
+}
+
+/// A piece that the driver was told to send, and that has not drained.
+#[derive(Clone, Copy, Debug)]
+struct Handed {
+    job: Job,
+    /// One side has left the swarm since: it occupies the slot, and nobody is told when it fails.
+    void: bool,
 }
 
 impl Slot {
     fn pieces(&self) -> u32 {
-        self.handed.saturating_add(u32::try_from(self.reading.len()).unwrap_or(u32::MAX))
+        u32::try_from(self.handed.len()).unwrap_or(u32::MAX)
+    }
+
+    fn find(&self, digest: Digest, index: PieceIndex) -> Option<usize> {
+        self.handed.iter().position(|handed| handed.job.digest == digest && handed.job.index == index)
     }
 }
 
@@ -101,23 +111,21 @@ impl Uploads {
         self.queued.contains_key(&conn) || self.slots.contains_key(&conn)
     }
 
-    /// Whether a piece is queued for a connection or being read for it, or may be among what was handed over and has not drained.
+    /// Whether a piece is queued for a connection, or was handed over and has not drained.
     pub(crate) fn is_under_way(&self, conn: ConnId, digest: Digest, index: PieceIndex) -> bool {
         let same = |job: &Job| job.conn == conn && job.digest == digest && job.index == index;
         self.urgent.iter().chain(&self.normal).any(same)
-            || self.slots.get(&conn).is_some_and(|slot| slot.handed > 0 || slot.reading.iter().any(same))
+            || self.slots.get(&conn).is_some_and(|slot| slot.handed.iter().any(|handed| same(&handed.job)))
     }
 
     /// Bytes queued, or taken up and not yet drained.
     pub(crate) fn load_bytes(&self) -> u64 {
-        let active = self
-            .slots
-            .values()
-            .map(|slot| slot.reading.iter().map(|job| job.len).sum::<u64>() + slot.handed_bytes);
-        self.queued_bytes + active.sum::<u64>()
+        let handed = self.slots.values().flat_map(|slot| &slot.handed).map(|handed| handed.job.len);
+        self.queued_bytes + handed.sum::<u64>()
     }
 
-    /// Takes up the next piece, if a slot is free. It must be read and then either [`Uploads::handed`] or [`Uploads::dropped`].
+    /// Takes up the next piece, if a slot is free: the driver is to send it now. It stays until [`Uploads::drained`] or
+    /// [`Uploads::failed`].
     pub(crate) fn start(&mut self, now: Time) -> Option<Job> {
         if !self.has_slot(now) {
             return None;
@@ -125,48 +133,28 @@ impl Uploads {
         let job = Self::take(&mut self.urgent, &self.slots)
             .or_else(|| Self::take(&mut self.normal, &self.slots))?;
         self.unqueue(&job);
-        let idle = Slot { reading: BTreeSet::new(), handed: 0, handed_bytes: 0, since: now };
-        self.slots.entry(job.conn).or_insert(idle).reading.insert(job);
-        Some(job)
-    }
-
-    /// A piece that was taken up was read and sent. False when it is no longer wanted.
-    pub(crate) fn handed(
-        &mut self,
-        conn: ConnId,
-        digest: Digest,
-        index: PieceIndex,
-        now: Time,
-    ) -> Option<Job> {
-        let slot = self.slots.get_mut(&conn)?;
-        let job = *slot.reading.iter().find(|job| job.digest == digest && job.index == index)?;
-        slot.reading.remove(&job);
-        if slot.handed == 0 {
+        let slot = self.slots.entry(job.conn).or_insert(Slot { handed: Vec::new(), since: now });
+        if slot.handed.is_empty() {
             slot.since = now;
         }
-        slot.handed += 1;
-        slot.handed_bytes += job.len;
+        slot.handed.push(Handed { job, void: false });
         Some(job)
     }
 
-    /// A piece that was taken up cannot be sent. False when it is no longer wanted.
-    pub(crate) fn dropped(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> bool {
+    /// A piece that was taken up cannot be sent. False when nobody waits for it any more.
+    pub(crate) fn failed(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> bool {
         let Some(slot) = self.slots.get_mut(&conn) else { return false };
-        let before = slot.reading.len();
-        slot.reading.retain(|job| job.digest != digest || job.index != index);
-        let found = slot.reading.len() < before;
+        let Some(at) = slot.find(digest, index) else { return false };
+        let Handed { void, .. } = slot.handed.remove(at);
         self.free(conn);
-        found
+        !void
     }
 
-    /// A connection has sent what it was handed.
-    pub(crate) fn drained(&mut self, conn: ConnId, now: Time) {
-        let Some(slot) = self.slots.get_mut(&conn) else { return };
-        if slot.handed > 0 {
-            self.drain_micros = (self.drain_micros * 7 + now.micros_since(slot.since)) / 8;
-        }
-        (slot.handed, slot.handed_bytes, slot.since) = (0, 0, now);
-        self.free(conn);
+    /// A connection has sent what it was handed: the pieces.
+    pub(crate) fn drained(&mut self, conn: ConnId, now: Time) -> Vec<Job> {
+        let Some(slot) = self.slots.remove(&conn) else { return Vec::new() };
+        self.drain_micros = (self.drain_micros * 7 + now.micros_since(slot.since)) / 8;
+        slot.handed.into_iter().map(|handed| handed.job).collect()
     }
 
     /// Removes a queued piece. False when it is not queued (any more).
@@ -199,8 +187,7 @@ impl Uploads {
         if digest.is_none() {
             self.slots.remove(&conn);
         } else if let Some(slot) = self.slots.get_mut(&conn) {
-            slot.reading.retain(|job| !gone(job));
-            self.free(conn);
+            slot.handed.iter_mut().filter(|handed| gone(&handed.job)).for_each(|handed| handed.void = true);
         }
     }
 
@@ -244,7 +231,7 @@ impl Uploads {
     }
 
     fn free(&mut self, conn: ConnId) {
-        if self.slots.get(&conn).is_some_and(|slot| slot.handed == 0 && slot.reading.is_empty()) {
+        if self.slots.get(&conn).is_some_and(|slot| slot.handed.is_empty()) {
             self.slots.remove(&conn);
         }
     }

@@ -210,10 +210,9 @@ fn an_owner_assigns_distinct_pieces_and_says_so_first() {
             if let Output::Send { message: Message::Assign { index, .. }, .. } = output {
                 assigned.push(*index);
             }
-            if let Output::ReadPiece { conn, digest, index } = output {
+            if let Output::SendPiece { conn, swarm, index, len, .. } = output {
                 assert!(assigned.contains(index));
-                let data = Some(Bytes::from(vec![0; LEN as usize]));
-                bench.put(Input::PieceRead { conn: *conn, digest: *digest, index: *index, data });
+                assert_eq!((*conn, *swarm, *len), (ConnId(1), 0, LEN));
             }
         }
         for output in bench.put(Input::Drained { conn: ConnId(1) }) {
@@ -233,11 +232,41 @@ fn a_cancelled_piece_is_rejected_or_arrives_and_both_are_fine() {
     for index in 0..3 {
         bench.say(1, Message::Request { swarm: 7, index: PieceIndex(index), urgent: false });
     }
-    // Two are being read, the third waits.
+    // Two are being sent, the third waits.
     let late = bench.say(1, Message::Cancel { swarm: 7, index: PieceIndex(0) });
     assert!(late.is_empty());
     let queued = bench.say(1, Message::Cancel { swarm: 7, index: PieceIndex(2) });
     assert!(sends(&queued, |message| matches!(message, Message::Reject { index: PieceIndex(2), .. })));
+}
+
+#[test]
+fn a_piece_that_cannot_be_sent_is_rejected_and_only_what_went_out_is_counted() {
+    let mut bench = Bench::seeding(Role::Agent);
+    for index in 0..2 {
+        let outputs = bench.say(1, Message::Request { swarm: 7, index: PieceIndex(index), urgent: false });
+        assert!(matches!(outputs[..], [Output::SendPiece { len: LEN, .. }]));
+    }
+    let failed = |index| Input::SendFailed { conn: ConnId(1), digest: digest(), index: PieceIndex(index) };
+    let outputs = bench.put(failed(0));
+    assert!(sends(&outputs, |message| matches!(message, Message::Reject { index: PieceIndex(0), .. })));
+    assert!(bench.put(failed(0)).is_empty(), "a second word about the same piece");
+    assert_eq!(bench.core.totals().sent_to_peers_bytes, 0);
+    bench.put(Input::Drained { conn: ConnId(1) });
+    bench.put(Input::Drained { conn: ConnId(1) });
+    assert_eq!(bench.core.totals().sent_to_peers_bytes, u64::from(LEN));
+    assert!(bench.put(failed(1)).is_empty());
+}
+
+#[test]
+fn a_piece_that_fails_after_the_peer_has_left_and_come_back_is_not_spoken_of() {
+    let mut bench = Bench::seeding(Role::Agent);
+    bench.say(1, Message::Request { swarm: 7, index: PieceIndex(0), urgent: false });
+    bench.say(1, Message::Leave { swarm: 7 });
+    let again = Message::Join { swarm: 8, digest: digest(), owner: false, pieces: Pieces::Nothing };
+    bench.say(1, again);
+    let outputs =
+        bench.put(Input::SendFailed { conn: ConnId(1), digest: digest(), index: PieceIndex(0) });
+    assert!(!sends(&outputs, |message| matches!(message, Message::Reject { .. })));
 }
 
 #[test]
@@ -358,9 +387,9 @@ fn answer(output: &Output, good: bool) -> Option<Input> {
     Some(match output {
         Output::Lookup { digest } if !good => Input::Absent { digest: *digest },
         Output::Lookup { .. } => prepared(Bitfield::full(COUNT)),
-        Output::ReadPiece { conn, digest, index } => {
-            let data = good.then(|| Bytes::from(vec![0; LEN as usize]));
-            Input::PieceRead { conn: *conn, digest: *digest, index: *index, data }
+        Output::SendPiece { conn, .. } if good => Input::Drained { conn: *conn },
+        Output::SendPiece { conn, digest, index, .. } => {
+            Input::SendFailed { conn: *conn, digest: *digest, index: *index }
         }
         Output::StorePiece { digest, index, .. } if good => {
             Input::PieceStored { digest: *digest, index: *index }
@@ -368,7 +397,6 @@ fn answer(output: &Output, good: bool) -> Option<Input> {
         Output::StorePiece { digest, index, source, .. } => {
             Input::PieceRejected { digest: *digest, index: *index, source: *source, why: Corrupt }
         }
-        Output::Send { conn, message: Message::Piece { .. } } => Input::Drained { conn: *conn },
         _ => return None,
     })
 }

@@ -1,6 +1,5 @@
 //! Sending pieces: what peers ask for, what an owner chooses for them, and when the next one goes out.
 
-use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_swarm_types::PieceIndex;
 
@@ -83,34 +82,27 @@ impl Core {
         Ok(())
     }
 
-    /// The driver has read a piece, or could not.
-    pub(super) fn piece_read(
-        &mut self,
-        conn: ConnId,
-        digest: Digest,
-        index: PieceIndex,
-        data: Option<Bytes>,
-    ) {
-        let Some(data) = data else {
-            if self.uploads.dropped(conn, digest, index) {
-                self.unpromise(conn, digest, index);
-                self.say(conn, digest, |swarm| Message::Reject { swarm, index });
-            }
-            return;
-        };
-        let Some(job) = self.uploads.handed(conn, digest, index, self.now) else { return };
-        let queue = self.load(&digest).saturating_sub(u32::try_from(job.len).unwrap_or(u32::MAX));
-        self.say(conn, digest, |swarm| Message::Piece { swarm, index, queue, data });
-        if let Some(peer) = self.peers.get_mut(&conn) {
-            peer.used = self.now;
+    /// The driver could not read a piece that it was to send.
+    pub(super) fn send_failed(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) {
+        if self.uploads.failed(conn, digest, index) {
+            self.unpromise(conn, digest, index);
+            self.say(conn, digest, |swarm| Message::Reject { swarm, index });
         }
-        let Some(blob) = self.blobs.get_mut(&digest) else { return };
-        blob.used = self.now;
-        blob.sent_bytes += job.len;
-        if blob.members.get(&conn).is_some_and(|member| member.owner) {
-            self.totals.sent_to_owners_bytes += job.len;
-        } else {
-            self.totals.sent_to_peers_bytes += job.len;
+    }
+
+    /// Everything that was handed to a connection has gone out.
+    pub(super) fn drained(&mut self, conn: ConnId) {
+        for job in self.uploads.drained(conn, self.now) {
+            let mut is_owner = false;
+            if let Some(blob) = self.blobs.get_mut(&job.digest) {
+                is_owner = blob.members.get(&conn).is_some_and(|member| member.owner);
+                blob.sent_bytes += job.len;
+            }
+            if is_owner {
+                self.totals.sent_to_owners_bytes += job.len;
+            } else {
+                self.totals.sent_to_peers_bytes += job.len;
+            }
         }
     }
 
@@ -127,12 +119,29 @@ impl Core {
         loop {
             while self.uploads.ready() < ASSIGN_AHEAD && self.assign() {}
             let Some(job) = self.uploads.start(self.now) else { break };
-            let Job { conn, digest, index, .. } = job;
-            self.outputs.push_back(Output::ReadPiece { conn, digest, index });
+            self.send_piece(&job);
         }
         if let Some(at) = self.uploads.next_stuck(self.now) {
             self.timers.set_earlier(Timer::Upload, at);
         }
+    }
+
+    /// Hands a piece to the driver, on our channel of that connection.
+    fn send_piece(&mut self, job: &Job) {
+        let Job { conn, digest, index, len } = *job;
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let queue = self.load(&digest).saturating_sub(len);
+        let channel = self.peers.get(&conn).and_then(|peer| peer.ours.get(&digest).copied());
+        let (Some(swarm), Some(peer)) = (channel, self.peers.get_mut(&conn)) else {
+            // Leaving forgets what is queued, so this does not happen; a slot must not depend on it.
+            self.uploads.failed(conn, digest, index);
+            return;
+        };
+        peer.used = self.now;
+        if let Some(blob) = self.blobs.get_mut(&digest) {
+            blob.used = self.now;
+        }
+        self.outputs.push_back(Output::SendPiece { conn, swarm, digest, index, len, queue });
     }
 
     /// Chooses a piece for the first in line that can take one. False when nobody is.

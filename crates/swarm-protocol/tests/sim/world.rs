@@ -24,8 +24,7 @@ static BAD: [u8; 4 << 20] = [1; 4 << 20];
 const SLICE: u64 = 16 * 1024;
 /// A connection with no more than this unsent counts as drained.
 const LOW_WATER: u64 = 16 * 1024;
-/// Reading, and verifying with writing, of one piece.
-const READ_MICROS: u64 = 50;
+/// Verifying and writing of one piece.
 const STORE_MICROS: u64 = 200;
 /// A web seed's answer, beyond the time for its bytes on the downlink.
 const WEB_MICROS: u64 = 20_000;
@@ -373,7 +372,13 @@ impl World {
             }
             Output::Send { conn, message } => self.send(id, conn, message),
             Output::Close { conn, .. } => self.enqueue(id, conn, Item::Fin, 1),
-            Output::ReadPiece { conn, digest, index } => self.read(id, conn, digest, index),
+            Output::SendPiece { conn, swarm, digest, index, len, queue } => {
+                if let Some(data) = self.read(id, digest, index, len) {
+                    self.send(id, conn, Message::Piece { swarm, index, queue, data });
+                } else if !self.nodes[id].spec.stingy {
+                    self.later(id, 0, Input::SendFailed { conn, digest, index });
+                }
+            }
             Output::StorePiece { digest, index, source, data } => {
                 let answer = if data[0] == GOOD[0] {
                     Input::PieceStored { digest, index }
@@ -414,16 +419,12 @@ impl World {
         self.later(id, 300, answer);
     }
 
-    fn read(&mut self, id: NodeId, conn: ConnId, digest: Digest, index: PieceIndex) {
+    /// What a node sends as a piece; nothing when it does not have it, or is stingy.
+    fn read(&self, id: NodeId, digest: Digest, index: PieceIndex, len: u32) -> Option<Bytes> {
         let node = &self.nodes[id];
-        if node.spec.stingy {
-            return;
-        }
         let has = node.disk.get(&digest).is_some_and(|have| have.has(index));
-        let len = self.blobs[&digest].layout().piece_len(index) as usize;
-        let bytes: &'static [u8] = if node.spec.corrupt { &BAD[..len] } else { &GOOD[..len] };
-        let data = has.then(|| Bytes::from_static(bytes));
-        self.later(id, READ_MICROS, Input::PieceRead { conn, digest, index, data });
+        let bytes: &'static [u8] = if node.spec.corrupt { &BAD } else { &GOOD };
+        (has && !node.spec.stingy).then(|| Bytes::from_static(&bytes[..len as usize]))
     }
 
     fn fetch_web(&mut self, id: NodeId, digest: Digest, index: PieceIndex) {
