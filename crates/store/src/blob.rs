@@ -25,8 +25,6 @@ use crate::paths::Part;
 use crate::piece::is_damage;
 use crate::store::Shared;
 
-pub use self::reading::FileRange;
-
 mod reading;
 
 /// A complete blob, open for reading. While it lives the blob is not evicted; a blob that is removed meanwhile stays readable here.

@@ -6,6 +6,7 @@
 //! written or read, so different pieces are written in parallel.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,7 @@ use crate::locks::hold;
 use crate::partials::{Slot, SlotState};
 use crate::paths::Part;
 use crate::piece;
+use crate::range::FileRange;
 use crate::space::Class;
 use crate::steps::{Step, passed};
 use crate::store::Shared;
@@ -48,7 +50,7 @@ pub(crate) struct Live {
     metainfo: Metainfo,
     path: PathBuf,
     claims_path: PathBuf,
-    data: File,
+    data: Arc<File>,
     claims: File,
     progress: Mutex<Progress>,
 }
@@ -127,6 +129,25 @@ impl Partial {
             live.forget(index);
         }
         read
+    }
+
+    /// Where the bytes of `range` are, if every piece of it is there: each was verified when this process stored it or took it over
+    /// from an earlier one, and nothing writes there again. So they may be sent without looking at them. `None` for everything
+    /// else, also once the download has ended: ask the blob then.
+    ///
+    /// What this does not see is a change by somebody else: the file changes all the time, so its times tell nothing.
+    pub fn file_range(&self, range: Range<u64>) -> Option<FileRange> {
+        let live = &*self.live;
+        if range.is_empty() || range.end > live.metainfo.size() {
+            return None;
+        }
+        let progress = hold(&live.progress);
+        let mut pieces = live.metainfo.layout().pieces_of(&range);
+        if progress.end.is_some() || !pieces.all(|piece| progress.have.has(PieceIndex(piece))) {
+            return None;
+        }
+        drop(progress);
+        Some(FileRange { file: live.data.clone(), offset: range.start, len: range.end - range.start })
     }
 
     /// Makes the download a complete blob. Other handles can go on reading. When the store has the blob already, from elsewhere,
@@ -208,7 +229,7 @@ impl Live {
             metainfo,
             path,
             claims_path,
-            data,
+            data: Arc::new(data),
             claims,
             progress,
         }

@@ -143,14 +143,34 @@ pub fn encode_head(message: &Message, out: &mut BytesMut) -> Option<Bytes> {
         Message::Reject { swarm, index } => put_words(out, Kind::Reject, &[*swarm, index.0]),
         Message::Cancel { swarm, index } => put_words(out, Kind::Cancel, &[*swarm, index.0]),
         Message::Piece { swarm, index, queue, data } => {
-            head(out, Kind::Piece, PIECE_HEAD_LEN + data.len());
-            out.put_u32(*swarm);
-            out.put_u32(index.0);
-            out.put_u32(*queue);
+            // A piece is at most PieceLength::MAX, far below u32::MAX.
+            let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            encode_piece_head(&PieceHead { swarm: *swarm, index: *index, queue: *queue, len }, out);
             return Some(data.clone());
         }
     }
     None
+}
+
+/// What stands before the bytes of a [`Message::Piece`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PieceHead {
+    /// The sender's channel number.
+    pub swarm: u32,
+    /// The piece.
+    pub index: PieceIndex,
+    /// Bytes still waiting in the sender's upload queue.
+    pub queue: u32,
+    /// How many bytes of the piece follow.
+    pub len: u32,
+}
+
+/// Appends the head of a piece to `out`; exactly [`PieceHead::len`] bytes of the piece must follow it on the wire.
+pub fn encode_piece_head(piece: &PieceHead, out: &mut BytesMut) {
+    head(out, Kind::Piece, PIECE_HEAD_LEN + piece.len as usize);
+    out.put_u32(piece.swarm);
+    out.put_u32(piece.index.0);
+    out.put_u32(piece.queue);
 }
 
 fn head(out: &mut BytesMut, kind: Kind, body_len: usize) {

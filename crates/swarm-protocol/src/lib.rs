@@ -44,7 +44,9 @@ mod timers;
 mod upload;
 mod window;
 
-pub use crate::codec::{CodecError, FRAME_LEN_MAX, decode, encode, encode_head};
+pub use crate::codec::{
+    CodecError, FRAME_LEN_MAX, PieceHead, decode, encode, encode_head, encode_piece_head,
+};
 pub use crate::core::{Core, CoreConfig};
 pub use crate::handshake::{HANDSHAKE_LEN, Handshake, HandshakeError};
 pub use crate::io::{

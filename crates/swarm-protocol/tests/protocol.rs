@@ -264,8 +264,7 @@ fn a_piece_that_fails_after_the_peer_has_left_and_come_back_is_not_spoken_of() {
     bench.say(1, Message::Leave { swarm: 7 });
     let again = Message::Join { swarm: 8, digest: digest(), owner: false, pieces: Pieces::Nothing };
     bench.say(1, again);
-    let outputs =
-        bench.put(Input::SendFailed { conn: ConnId(1), digest: digest(), index: PieceIndex(0) });
+    let outputs = bench.put(Input::SendFailed { conn: ConnId(1), digest: digest(), index: PieceIndex(0) });
     assert!(!sends(&outputs, |message| matches!(message, Message::Reject { .. })));
 }
 

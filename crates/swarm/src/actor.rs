@@ -96,7 +96,7 @@ impl Actor {
         let Parts { events, events_in, commands_in, desk, disk, announcer, web, metrics } = parts;
         let us = Introduction { ours, envelope: options.envelope.clone() };
         let door = Door { us: us.clone(), limit: options.times.handshake, events: events.clone() };
-        let conns = Conns::new(&options, events.clone());
+        let conns = Conns::new(&options, disk.clone(), events.clone());
         let SwarmOptions { peer_id, zone, role, grants, limits, seed, times, .. } = options;
         let actor = Self {
             core: Core::new(CoreConfig { peer_id, zone, role, seed, limits }, Time(0)),

@@ -1,14 +1,15 @@
 //! One connection to a peer: a task that reads, a task that writes, and the handle by which the actor holds both.
 //!
-//! Memory of one connection, at most: [`READ_BUFFER_LEN`] and one message that is coming in (a piece, up to 4 MiB), plus what the
-//! core has queued for sending, cut off at [`SEND_MAX_BYTES`]. Messages that have come in count against one budget for all
+//! Memory of one connection, at most: [`READ_BUFFER_LEN`] and one message that is coming in (a piece, up to 4 MiB), plus a
+//! queue of at most [`SEND_QUEUE_MAX`] things to send, pieces among them without their bytes. Messages that have come in count against one budget for all
 //! connections; when it is used up, sockets are not read and TCP slows the senders down.
 //!
 //! [`READ_BUFFER_LEN`]: crate::limits::READ_BUFFER_LEN
-//! [`SEND_MAX_BYTES`]: crate::limits::SEND_MAX_BYTES
+//! [`SEND_QUEUE_MAX`]: crate::limits::SEND_QUEUE_MAX
 
 mod frames;
 mod queue;
+mod wire;
 mod write;
 
 use std::sync::Arc;
@@ -18,11 +19,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tracing::debug;
 
+use crate::disk::Disk;
 use crate::envelope::Stream;
 use crate::event::Event;
 use crate::limits::Times;
 use frames::{Frames, Interruption};
 use queue::SendQueue;
+pub(crate) use queue::{Outgoing, Parcel};
+use write::Writer;
 
 /// Memory for messages that have come in and are not dealt with yet, shared by all connections.
 #[derive(Clone)]
@@ -46,6 +50,15 @@ impl Budget {
     }
 }
 
+/// What every connection of a process works with.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    pub(crate) budget: Budget,
+    pub(crate) disk: Disk,
+    pub(crate) times: Times,
+    pub(crate) events: mpsc::Sender<Event>,
+}
+
 /// The actor's hold on a connection. When it is dropped, nothing more is read, and what is queued is still sent, within a limit.
 pub(crate) struct Conn {
     queue: Arc<SendQueue>,
@@ -54,24 +67,19 @@ pub(crate) struct Conn {
 
 impl Conn {
     /// Starts both tasks.
-    pub(crate) fn start(
-        id: ConnId,
-        stream: Stream,
-        budget: Budget,
-        times: &Times,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
+    pub(crate) fn start(id: ConnId, stream: Stream, tools: &Tools) -> Self {
         let (read, write) = stream.into_split();
         let queue = Arc::new(SendQueue::default());
-        let frames = Frames::new(read, times.frame);
-        let reader = tokio::spawn(receive(id, frames, budget, events.clone())).abort_handle();
-        tokio::spawn(write::run(id, write, Arc::clone(&queue), times.clone(), events));
+        let frames = Frames::new(read, tools.times.frame);
+        let reader =
+            tokio::spawn(receive(id, frames, tools.budget.clone(), tools.events.clone())).abort_handle();
+        tokio::spawn(Writer::new(id, write, Arc::clone(&queue), tools.clone()).run());
         Self { queue, reader }
     }
 
-    /// Queues a message. False when the peer takes in too little and must be cut off.
-    pub(crate) fn send(&self, message: Message) -> bool {
-        self.queue.push(message)
+    /// Queues a message or a piece. False when the peer takes in too little and must be cut off.
+    pub(crate) fn send(&self, outgoing: Outgoing) -> bool {
+        self.queue.push(outgoing)
     }
 }
 

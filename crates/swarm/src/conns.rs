@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use shoal_swarm_protocol::{ConnId, Message};
+use shoal_swarm_protocol::ConnId;
 use tokio::sync::mpsc;
 
-use crate::conn::{Budget, Conn};
+use crate::conn::{Budget, Conn, Outgoing, Tools};
+use crate::disk::Disk;
 use crate::envelope::Stream;
 use crate::event::Event;
-use crate::limits::{CONNECTIONS_SPARE, Times};
+use crate::limits::CONNECTIONS_SPARE;
 use crate::options::SwarmOptions;
 
 /// Every connection that the core knows of.
@@ -16,17 +17,16 @@ pub(crate) struct Conns {
     open: HashMap<ConnId, Conn>,
     next: u64,
     max: usize,
-    budget: Budget,
-    times: Times,
-    events: mpsc::Sender<Event>,
+    tools: Tools,
 }
 
 impl Conns {
     /// No connection yet.
-    pub(crate) fn new(options: &SwarmOptions, events: mpsc::Sender<Event>) -> Self {
+    pub(crate) fn new(options: &SwarmOptions, disk: Disk, events: mpsc::Sender<Event>) -> Self {
         let budget = Budget::new(options.bounds.inbound_bytes_max);
         let max = options.limits.connections_max as usize + CONNECTIONS_SPARE;
-        Self { open: HashMap::new(), next: 0, max, budget, times: options.times.clone(), events }
+        let tools = Tools { budget, disk, times: options.times.clone(), events };
+        Self { open: HashMap::new(), next: 0, max, tools }
     }
 
     /// Takes in a connection and gives it a number; `None` when there are too many already.
@@ -36,15 +36,15 @@ impl Conns {
         }
         let id = ConnId(self.next);
         self.next += 1;
-        let conn = Conn::start(id, stream, self.budget.clone(), &self.times, self.events.clone());
+        let conn = Conn::start(id, stream, &self.tools);
         self.open.insert(id, conn);
         Some(id)
     }
 
-    /// Queues a message. False when the connection had to be cut off because the peer reads too slowly.
-    pub(crate) fn send(&mut self, id: ConnId, message: Message) -> bool {
+    /// Queues a message or a piece. False when the connection had to be cut off because the peer reads too slowly.
+    pub(crate) fn send(&mut self, id: ConnId, outgoing: Outgoing) -> bool {
         let Some(conn) = self.open.get(&id) else { return true };
-        if conn.send(message) {
+        if conn.send(outgoing) {
             return true;
         }
         self.open.remove(&id);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shoal_oci::Digest;
-use shoal_store::Store;
+use shoal_store::{ErrorKind, FileRange, Store};
 use shoal_swarm_types::PieceIndex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -22,7 +22,7 @@ use crate::event::Event;
 use crate::handles::Handles;
 use crate::limits::{Bounds, DISK_QUEUE_MAX};
 use crate::view::Storage;
-pub(crate) use job::Job;
+pub(crate) use job::{Job, Load};
 
 /// Disk workers. Clones share them.
 #[derive(Clone)]
@@ -90,7 +90,7 @@ impl Disk {
     }
 
     /// Whether reads for peers should be put off.
-    pub(crate) fn is_overloaded(&self) -> bool {
+    fn is_overloaded(&self) -> bool {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).jobs.len() >= DISK_QUEUE_MAX
     }
 
@@ -113,6 +113,40 @@ impl Disk {
             self.wake(&mut queue);
         }
         answer.await.ok()
+    }
+
+    /// A piece of `len` bytes for a peer: where it lies, when this process has verified it; else it is read and verified now.
+    ///
+    /// # Errors
+    /// The store's; [`ErrorKind::Busy`] when the disk cannot keep up.
+    pub(crate) async fn load(&self, digest: Digest, index: PieceIndex, len: u64) -> Result<Load, ErrorKind> {
+        if let Some(storage) = self.0.handles.get(&digest)
+            && let Some(range) = storage.file_range(storage.metainfo().layout().piece_range(index))
+            && range.len == len
+        {
+            return Ok(Load::File(range));
+        }
+        if self.is_overloaded() {
+            return Err(ErrorKind::Busy);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.submit(Job::Load { digest, index, reply });
+        match answer.await {
+            Ok(Ok(load)) if load.len() == len => Ok(load),
+            Ok(Ok(_)) => Err(ErrorKind::Invalid),
+            Ok(Err(error)) => Err(error.kind()),
+            // The runtime ends.
+            Err(_) => Err(ErrorKind::Busy),
+        }
+    }
+
+    /// Brings bytes into memory.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) async fn warm(&self, range: FileRange) -> std::io::Result<()> {
+        let warmed = self.run(move |_| range.warm()).await;
+        warmed.unwrap_or_else(|| Err(std::io::Error::other("the disk workers are gone")))
     }
 
     /// A piece for a reader, verified.
@@ -163,9 +197,10 @@ impl Worker {
             match work {
                 Work::Errand(errand) => errand(),
                 Work::Job(job) => {
-                    let done = job.run(&self.shared);
-                    // Fails only when the actor is gone.
-                    let _ = self.shared.events.blocking_send(Event::Disk(done));
+                    if let Some(done) = job.run(&self.shared) {
+                        // Fails only when the actor is gone.
+                        let _ = self.shared.events.blocking_send(Event::Disk(done));
+                    }
                 }
             }
         }

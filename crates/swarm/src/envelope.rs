@@ -70,6 +70,16 @@ impl Stream {
     }
 }
 
+impl WriteHalf {
+    /// The socket, when nothing is around it: the kernel may then copy files into it.
+    pub(crate) fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(half) => Some(half.as_ref()),
+            Self::Enveloped(_) => None,
+        }
+    }
+}
+
 /// Passes a call on to whichever stream it is.
 macro_rules! each {
     ($type:ident, $self:expr, $stream:ident => $call:expr) => {

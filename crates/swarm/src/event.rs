@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use shoal_oci::Digest;
+use shoal_store::ErrorKind;
 use shoal_swarm_protocol::{AnnounceError, AnnounceReply, BlobStatus, ConnId, Message, Source};
 use shoal_swarm_types::{Metainfo, PeerId, PieceIndex, Zone};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -20,6 +21,8 @@ pub(crate) enum Event {
     DialFailed { addr: SocketAddr },
     /// A message came in. The permit stands for the memory of its payload until that is on disk.
     Received { conn: ConnId, message: Message, permit: Option<OwnedSemaphorePermit> },
+    /// A piece could not be read in order to be sent, for this reason.
+    SendFailed { conn: ConnId, digest: Digest, index: PieceIndex, why: ErrorKind },
     /// A connection's send queue has fallen below its low-water mark.
     Drained { conn: ConnId },
     /// A connection ended by itself.
@@ -64,8 +67,6 @@ pub(crate) enum Done {
     LookedUp { digest: Digest, held: Option<Storage> },
     /// A piece was written, or not.
     Stored { digest: Digest, index: PieceIndex, source: Source, result: shoal_store::Result<()> },
-    /// A piece was read for a peer, or not.
-    Read { conn: ConnId, digest: Digest, index: PieceIndex, result: shoal_store::Result<Bytes> },
     /// The partial became a blob, or not.
     Committed { digest: Digest, result: shoal_store::Result<Storage> },
     /// A blob with a bad piece became a partial again, or not.

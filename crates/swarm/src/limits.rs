@@ -42,23 +42,31 @@ pub(crate) const READ_BUFFER_LEN: usize = 8 * 1024;
 /// see or reorder them, so this is less than the smallest piece; a tenth of a millisecond at 1 Gbit/s is enough to follow up in.
 pub(crate) const SOCKET_UNSENT_BYTES: u32 = 32 * 1024;
 
-/// End of a batch that is written by itself. A socket takes one buffer of up to 64 KiB whole even when it has little room, and so
-/// would swallow every small piece at once; the end is taken only when most of what stands before it has been sent.
-pub(crate) const WRITE_TAIL_BYTES: usize = 16 * 1024;
+/// Bytes of a piece that a plain socket is given at once, after it was asked whether it wants more: with the above, what the kernel
+/// may hold unsent. One system call more for each, which is lost beside copying as many bytes.
+pub(crate) const SEND_PORTION_BYTES: usize = 64 * 1024;
+
+/// Bytes of a piece that are read at once where an envelope is around the connection: four of TLS's records of 16 KiB.
+pub(crate) const SEND_BLOCK_LEN: usize = 64 * 1024;
+
+/// Bytes that a connection sends before other tasks of the thread have their turn: less than a millisecond.
+pub(crate) const SEND_BURST_BYTES: usize = 1024 * 1024;
 
 /// Send queue of one connection below which the core is told that it has drained: with what the socket holds, this bridges the
 /// time in which the next piece is read, and is little against the smallest piece.
 pub(crate) const SEND_LOW_BYTES: usize = 8 * 1024;
 
-/// Send queue of one connection beyond which the peer is cut off: it asked for more than it reads. Room for a window of the
-/// longest pieces (4 MiB) that the core grants to one peer, and the control messages between them.
-pub(crate) const SEND_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Messages and pieces in the send queue of one connection beyond which the peer is cut off: it reads less than it asks for. A piece
+/// counts as one, since its bytes stay on the disk until its turn; the core grants a few of them at a time, so nearly all are words
+/// about pieces: one for each of the 4,096 that a peer's neighbours may get while it is silent for a moment, and as many again. About
+/// 1 MiB of memory.
+pub(crate) const SEND_QUEUE_MAX: usize = 8192;
 
-/// Bytes that one vectored write gathers at most; far above what a socket takes at once.
-pub(crate) const WRITE_BATCH_BYTES: usize = 1024 * 1024;
+/// Messages and pieces that are taken out of the send queue at once, under one lock.
+pub(crate) const WRITE_BATCH_MAX: usize = 64;
 
-/// Slices that one vectored write gathers at most; Linux takes 1,024 (`IOV_MAX`), few are used.
-pub(crate) const WRITE_SLICES_MAX: usize = 64;
+/// Messages are gathered up to this many bytes before they are written: hundreds of them.
+pub(crate) const WRITE_HEADS_LEN: usize = 8 * 1024;
 
 /// Disk jobs that wait. Writes are bounded by [`Bounds::inbound_bytes_max`] and are never refused; beyond this count reads for
 /// peers are answered "not now" instead of queueing behind a disk that is too slow for them.

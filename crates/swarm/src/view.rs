@@ -2,8 +2,10 @@
 //!
 //! The actor writes it, readers watch it. It changes from partial to complete under the readers' hands, and they need not care.
 
+use std::ops::Range;
+
 use bytes::Bytes;
-use shoal_store::{Blob, Partial};
+use shoal_store::{Blob, FileRange, Partial};
 use shoal_swarm_types::{Bitfield, Metainfo, PieceIndex};
 use tokio::sync::watch;
 
@@ -24,6 +26,14 @@ impl Storage {
         match self {
             Self::Partial(partial) => partial.read_piece(index),
             Self::Blob(blob) => blob.read_piece(index),
+        }
+    }
+
+    /// Where the bytes of `range` are, if this process has verified them all and may send them as they are.
+    pub(crate) fn file_range(&self, range: Range<u64>) -> Option<FileRange> {
+        match self {
+            Self::Partial(partial) => partial.file_range(range),
+            Self::Blob(blob) => blob.file_range(range),
         }
     }
 

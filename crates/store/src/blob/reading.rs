@@ -6,9 +6,7 @@
 //! when the page cache has dropped them and reads them again; the next request finds the file changed, or scrubbing finds the
 //! damage. The store itself never writes into the file of a complete blob.
 
-use std::fs::File;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -19,6 +17,7 @@ use crate::direct;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::piece;
+use crate::range::FileRange;
 use crate::verified::Identity;
 
 /// Bytes read at a time, at most, unless a piece is longer. Handing a read to a thread costs some 20 µs, verifying this much 50; and a
@@ -27,17 +26,6 @@ const READ_LEN_MAX: u64 = 256 * 1024;
 
 /// How far the disk reads ahead of somebody who reads in order.
 const AHEAD_LEN: u64 = 4 * 1024 * 1024;
-
-/// Verified bytes of a blob where they are: [`FileRange::len`] bytes of [`FileRange::file`] from [`FileRange::offset`] on.
-#[derive(Clone, Debug)]
-pub struct FileRange {
-    /// The blob's file. Read it; never write to it.
-    pub file: Arc<File>,
-    /// Where the bytes begin.
-    pub offset: u64,
-    /// How many they are.
-    pub len: u64,
-}
 
 impl Blob {
     /// Where the bytes of `range` are, if every piece of it was verified before and the file has not changed since: they may be sent

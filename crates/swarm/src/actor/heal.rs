@@ -48,18 +48,19 @@ impl Actor {
         }
     }
 
-    /// A piece was read for a peer and `damage` was found.
-    pub(super) fn on_damage(&mut self, digest: Digest, index: PieceIndex, damage: Option<ErrorKind>) {
+    /// A piece could not be read for a peer.
+    pub(super) fn on_damage(&mut self, digest: Digest, index: PieceIndex, damage: ErrorKind) {
         match damage {
-            None => {}
-            Some(ErrorKind::NotFound) => self.forget_if_gone(digest),
-            Some(ErrorKind::Corrupt) => {
+            ErrorKind::NotFound => self.forget_if_gone(digest),
+            ErrorKind::Corrupt => {
                 warn!(%digest, piece = index.0, "a piece on disk is damaged; fetching it again");
                 if let Some(storage) = self.disk.handles().get(&digest) {
                     self.heal(storage.metainfo().clone(), index, None);
                 }
             }
-            Some(kind) => warn!(%digest, piece = index.0, ?kind, "cannot read a piece"),
+            // The disk has more to do than it can.
+            ErrorKind::Busy => {}
+            kind => warn!(%digest, piece = index.0, ?kind, "cannot read a piece"),
         }
     }
 

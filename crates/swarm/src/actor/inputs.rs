@@ -28,6 +28,10 @@ impl Actor {
                     self.feed(Input::Ungranted { conn, swarm });
                 }
             }
+            Event::SendFailed { conn, digest, index, why } => {
+                self.feed(Input::SendFailed { conn, digest, index });
+                self.on_damage(digest, index, why);
+            }
             Event::Drained { conn } => self.feed(Input::Drained { conn }),
             Event::Disconnected { conn } => self.on_disconnected(conn),
             Event::Disk(done) => self.on_done(done),
@@ -110,11 +114,6 @@ impl Actor {
             Done::Prepared { digest, result } => self.on_prepared(digest, result),
             Done::LookedUp { digest, held } => self.on_looked_up(digest, held),
             Done::Stored { digest, index, source, result } => self.on_stored(digest, index, source, result),
-            Done::Read { conn, digest, index, result } => {
-                let damage = result.as_ref().err().map(Error::kind);
-                self.feed(Input::PieceRead { conn, digest, index, data: result.ok() });
-                self.on_damage(digest, index, damage);
-            }
             Done::Committed { digest, result } => self.on_committed(digest, result),
             Done::Demoted { digest, result } => self.on_demoted(digest, result),
         }

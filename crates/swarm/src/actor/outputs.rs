@@ -1,13 +1,13 @@
 //! What the core asks for, handed to whoever does it.
 
 use shoal_oci::Digest;
-use shoal_swarm_protocol::{CloseReason, ConnId, FailReason, Input, Message, Output, Source};
-use shoal_swarm_types::PieceIndex;
+use shoal_swarm_protocol::{CloseReason, ConnId, FailReason, Input, Output, PieceHead, Source};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Actor;
 use crate::announce::AnnounceItem;
+use crate::conn::{Outgoing, Parcel};
 use crate::disk::Job;
 use crate::error::{OpenError, ReadError};
 
@@ -22,9 +22,12 @@ impl Actor {
             Output::Prepare { metainfo, .. } => self.disk.submit(Job::Prepare { metainfo }),
             Output::Lookup { digest } => self.disk.submit(Job::Lookup { digest }),
             Output::Dial { addr } => self.dialer.dial(addr),
-            Output::Send { conn, message } => self.send(conn, message),
+            Output::Send { conn, message } => self.send(conn, Outgoing::Message(message)),
             Output::Close { conn, reason } => self.close(conn, reason),
-            Output::ReadPiece { conn, digest, index } => self.read_piece(conn, digest, index),
+            Output::SendPiece { conn, swarm, digest, index, len, queue } => {
+                let head = PieceHead { swarm, index, queue, len };
+                self.send(conn, Outgoing::Piece(Parcel { digest, head }));
+            }
             Output::StorePiece { digest, index, source, data } => {
                 let permit = match source {
                     Source::Conn(_) => self.in_hand.take(),
@@ -41,8 +44,8 @@ impl Actor {
         }
     }
 
-    fn send(&mut self, conn: ConnId, message: Message) {
-        if !self.conns.send(conn, message) {
+    fn send(&mut self, conn: ConnId, outgoing: Outgoing) {
+        if !self.conns.send(conn, outgoing) {
             debug!(conn = conn.0, "a peer reads too slowly; disconnected it");
             self.inbox.push_back(Input::Disconnected { conn });
         }
@@ -51,16 +54,6 @@ impl Actor {
     fn close(&mut self, conn: ConnId, reason: CloseReason) {
         debug!(conn = conn.0, %reason, "closing a peer connection");
         self.conns.close(conn);
-    }
-
-    /// Reads a piece for a peer: from memory at once, else on a disk worker, else (when those are swamped) not at all.
-    fn read_piece(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) {
-        let cached = self.disk.cached(&digest, index);
-        if cached.is_none() && !self.disk.is_overloaded() {
-            self.disk.submit(Job::Read { conn, digest, index });
-        } else {
-            self.inbox.push_back(Input::PieceRead { conn, digest, index, data: cached });
-        }
     }
 
     fn fail(&mut self, digest: Digest, error: FailReason) {

@@ -1,115 +1,206 @@
-//! Sending what is queued: heads of messages from one small buffer, payloads from where they are, in vectored writes.
+//! Sending what is queued: messages gathered into one buffer, pieces from the file straight into the socket.
+//!
+//! A piece is looked for when its turn has come. One that this process has verified goes out by `sendfile`, so its bytes never are
+//! in our memory; where there is an envelope around the connection they are read in small blocks instead. One that was not verified
+//! yet is read through verification first, on a disk worker. Nothing of a piece leaves before that, so a damaged piece costs the peer
+//! a refusal and not the connection.
 
-use std::io::{self, IoSlice};
+use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use shoal_swarm_protocol::{ConnId, Message, encode_head};
+use bytes::BytesMut;
+use shoal_store::FileRange;
+use shoal_swarm_protocol::{ConnId, encode, encode_piece_head};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::queue::{SendQueue, cost};
+use super::queue::{Outgoing, Parcel, SendQueue};
+use super::{Tools, wire};
+use crate::disk::Load;
 use crate::envelope::WriteHalf;
 use crate::event::Event;
-use crate::limits::{Times, WRITE_TAIL_BYTES};
+use crate::limits::{SEND_BLOCK_LEN, SEND_BURST_BYTES, SEND_PORTION_BYTES, WRITE_HEADS_LEN};
 
-/// Writes until the queue is closed and empty, or the socket fails, or the peer stops reading.
-pub(crate) async fn run(
+/// The task that sends on one connection.
+pub(super) struct Writer {
     conn: ConnId,
-    mut write: WriteHalf,
+    write: WriteHalf,
     queue: Arc<SendQueue>,
-    times: Times,
-    events: mpsc::Sender<Event>,
-) {
-    let mut batch = Vec::new();
-    while queue.take(&mut batch).await {
-        if let Err(error) = send(conn, &mut write, &batch, &queue, &times, &events).await {
-            debug!(conn = conn.0, %error, "cannot send to a peer");
-            let _ = events.send(Event::Disconnected { conn }).await;
-            return;
-        }
-        batch.clear();
-    }
-}
-
-/// Writes one batch and reports when the queue becomes low.
-async fn send(
-    conn: ConnId,
-    write: &mut WriteHalf,
-    batch: &[Message],
-    queue: &SendQueue,
-    times: &Times,
-    events: &mpsc::Sender<Event>,
-) -> io::Result<()> {
-    let parts = Parts::of(batch);
-    let mut uncounted: usize = batch.iter().map(cost).sum();
-    for mut slices in parts.writes() {
-        let mut rest = slices.as_mut_slice();
-        while !rest.is_empty() {
-            let written = timeout(times.write_stall, write.write_vectored(rest))
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            IoSlice::advance_slices(&mut rest, written);
-            let counted = written.min(uncounted);
-            uncounted -= counted;
-            report(conn, queue, counted, events).await;
-        }
-    }
-    // An envelope holds bytes back until it is told that nothing follows at once; a socket never does.
-    timeout(times.write_stall, write.flush())
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    // The bytes on the wire differ a little from what the queue counts; this settles it.
-    report(conn, queue, uncounted, events).await;
-    Ok(())
-}
-
-/// Counts bytes as written, and tells the core when the queue has become low.
-async fn report(conn: ConnId, queue: &SendQueue, written: usize, events: &mpsc::Sender<Event>) {
-    if queue.written(written) {
-        let _ = events.send(Event::Drained { conn }).await;
-    }
-}
-
-/// The bytes of a batch: one buffer with all heads, cut where payloads belong between them.
-struct Parts {
+    tools: Tools,
+    /// Messages and heads that are not written yet.
     heads: BytesMut,
-    /// End of a stretch of heads, and the payload that follows it.
-    payloads: Vec<(usize, Bytes)>,
+    /// What of the queue's bytes they stand for.
+    uncounted: usize,
+    /// Bytes of pieces between a file and an envelope; memory only while there are any.
+    block: Vec<u8>,
+    /// Bytes sent since other tasks had their turn.
+    burst: usize,
 }
 
-impl Parts {
-    fn of(batch: &[Message]) -> Self {
-        let mut parts = Self { heads: BytesMut::new(), payloads: Vec::new() };
-        for message in batch {
-            if let Some(payload) = encode_head(message, &mut parts.heads) {
-                parts.payloads.push((parts.heads.len(), payload));
-            }
-        }
-        parts
+impl Writer {
+    pub(super) fn new(conn: ConnId, write: WriteHalf, queue: Arc<SendQueue>, tools: Tools) -> Self {
+        let (heads, block) = (BytesMut::new(), Vec::new());
+        Self { conn, write, queue, tools, heads, uncounted: 0, block, burst: 0 }
     }
 
-    /// What each write carries: everything but the end of the last payload, then that end with what follows it.
-    fn writes(&self) -> [Vec<IoSlice<'_>>; 2] {
-        let mut slices = Vec::with_capacity(self.payloads.len() * 2 + 1);
-        let mut tail = Vec::with_capacity(2);
-        let mut start = 0;
-        for (at, (end, payload)) in self.payloads.iter().enumerate() {
-            slices.push(IoSlice::new(&self.heads[start..*end]));
-            let is_last = at + 1 == self.payloads.len();
-            let cut = if is_last { payload.len().saturating_sub(WRITE_TAIL_BYTES) } else { payload.len() };
-            slices.push(IoSlice::new(&payload[..cut]));
-            tail.push(IoSlice::new(&payload[cut..]));
-            start = *end;
+    /// Writes until the queue is closed and empty, or the socket fails, or the peer stops reading.
+    pub(super) async fn run(mut self) {
+        let mut batch = VecDeque::new();
+        while self.queue.take(&mut batch).await {
+            if let Err(error) = self.send(&mut batch).await {
+                debug!(conn = self.conn.0, %error, "cannot send to a peer");
+                let _ = self.tools.events.send(Event::Disconnected { conn: self.conn }).await;
+                return;
+            }
         }
-        tail.push(IoSlice::new(&self.heads[start..]));
-        slices.retain(|slice| !slice.is_empty());
-        tail.retain(|slice| !slice.is_empty());
-        [slices, tail]
+    }
+
+    /// Writes a batch, and what is queued behind it meanwhile.
+    async fn send(&mut self, batch: &mut VecDeque<Outgoing>) -> io::Result<()> {
+        loop {
+            while let Some(outgoing) = batch.pop_front() {
+                if self.heads.len() >= WRITE_HEADS_LEN {
+                    self.write_heads(true).await?;
+                }
+                match &outgoing {
+                    Outgoing::Message(message) => {
+                        encode(message, &mut self.heads);
+                        self.uncounted += outgoing.len();
+                    }
+                    Outgoing::Piece(parcel) => self.send_piece(parcel).await?,
+                }
+            }
+            if !self.queue.take_now(batch) {
+                break;
+            }
+        }
+        self.write_heads(false).await?;
+        // An envelope holds bytes back until it is told that nothing follows at once; a socket never does.
+        timeout(self.tools.times.write_stall, self.write.flush())
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        // A connection that rests holds no memory.
+        self.block = Vec::new();
+        Ok(())
+    }
+
+    async fn send_piece(&mut self, parcel: &Parcel) -> io::Result<()> {
+        let Parcel { digest, head } = *parcel;
+        let frame_bytes = Outgoing::Piece(*parcel).len() - head.len as usize;
+        let load = match self.tools.disk.load(digest, head.index, u64::from(head.len)).await {
+            Ok(load) => load,
+            Err(why) => {
+                let (conn, index) = (self.conn, head.index);
+                let _ = self.tools.events.send(Event::SendFailed { conn, digest, index, why }).await;
+                self.report(frame_bytes + head.len as usize).await;
+                return Ok(());
+            }
+        };
+        encode_piece_head(&head, &mut self.heads);
+        self.uncounted += frame_bytes;
+        self.write_heads(true).await?;
+        match load {
+            Load::File(range) if self.write.socket().is_some() => self.send_file(&range).await,
+            Load::File(range) => self.copy_file(&range).await,
+            Load::Bytes(bytes) => self.write_all(&bytes).await,
+        }
+    }
+
+    /// From the page cache into the socket.
+    async fn send_file(&mut self, range: &FileRange) -> io::Result<()> {
+        let mut at = 0;
+        while at < range.len {
+            let part = range.part(at, SEND_PORTION_BYTES as u64);
+            if !part.is_warm()? {
+                self.tools.disk.warm(part).await?;
+            }
+            let Some(socket) = self.write.socket() else { return Ok(()) };
+            let sent = wire::send_file(socket, range, at, self.tools.times.write_stall).await?;
+            at += sent as u64;
+            self.sent(sent).await;
+        }
+        Ok(())
+    }
+
+    /// Through a small block of memory into the envelope.
+    async fn copy_file(&mut self, range: &FileRange) -> io::Result<()> {
+        self.block.resize(SEND_BLOCK_LEN, 0);
+        let mut at = 0;
+        while at < range.len {
+            let Some(len) = range.read_now(at, &mut self.block)? else {
+                self.tools.disk.warm(range.part(at, SEND_BLOCK_LEN as u64)).await?;
+                continue;
+            };
+            if len == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the file of a piece has become shorter",
+                ));
+            }
+            let mut block = std::mem::take(&mut self.block);
+            block.truncate(len);
+            let written = self.write_all(&block).await;
+            block.resize(SEND_BLOCK_LEN, 0);
+            self.block = block;
+            written?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes the messages and heads that have gathered; `more` when bytes follow at once.
+    async fn write_heads(&mut self, more: bool) -> io::Result<()> {
+        let (mut written, stall) = (0, self.tools.times.write_stall);
+        while written < self.heads.len() {
+            let rest = &self.heads[written..];
+            written += match self.write.socket().filter(|_| more) {
+                Some(socket) => wire::send_more(socket, rest, stall).await?,
+                None => nonzero(timeout(stall, self.write.write(rest)).await)?,
+            };
+        }
+        self.heads.clear();
+        let counted = std::mem::take(&mut self.uncounted);
+        self.report(counted).await;
+        Ok(())
+    }
+
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for portion in bytes.chunks(SEND_PORTION_BYTES) {
+            let mut rest = portion;
+            while !rest.is_empty() {
+                let stall = self.tools.times.write_stall;
+                let written = nonzero(timeout(stall, self.write.write(rest)).await)?;
+                rest = &rest[written..];
+                self.sent(written).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts bytes of a piece, and lets other tasks have their turn now and then.
+    async fn sent(&mut self, bytes: usize) {
+        self.report(bytes).await;
+        self.burst += bytes;
+        if self.burst >= SEND_BURST_BYTES {
+            self.burst = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Counts bytes as written, and tells the core when the queue has become low.
+    async fn report(&mut self, bytes: usize) {
+        if bytes > 0 && self.queue.written(bytes) {
+            let _ = self.tools.events.send(Event::Drained { conn: self.conn }).await;
+        }
+    }
+}
+
+/// A write that made progress in time.
+fn nonzero(outcome: Result<io::Result<usize>, tokio::time::error::Elapsed>) -> io::Result<usize> {
+    match outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        written => Ok(written),
     }
 }

@@ -4,14 +4,31 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shoal_oci::Digest;
-use shoal_store::{Error, ErrorKind, Partial};
-use shoal_swarm_protocol::{ConnId, Source};
+use shoal_store::{Error, ErrorKind, FileRange, Partial};
+use shoal_swarm_protocol::Source;
 use shoal_swarm_types::{Metainfo, PieceIndex};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Shared;
 use crate::event::{Done, Finding};
 use crate::view::Storage;
+
+/// A piece that may be sent: its bytes were verified by this process.
+pub(crate) enum Load {
+    /// In the file.
+    File(FileRange),
+    /// In memory.
+    Bytes(Bytes),
+}
+
+impl Load {
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::File(range) => range.len,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+}
 
 /// One job.
 pub(crate) enum Job {
@@ -29,8 +46,8 @@ pub(crate) enum Job {
         data: Bytes,
         permit: Option<OwnedSemaphorePermit>,
     },
-    /// Read a piece for a peer.
-    Read { conn: ConnId, digest: Digest, index: PieceIndex },
+    /// Make a piece ready to be sent to a peer.
+    Load { digest: Digest, index: PieceIndex, reply: oneshot::Sender<shoal_store::Result<Load>> },
     /// Turn a partial that has every piece into a blob.
     Commit { digest: Digest },
     /// Turn a blob with a bad piece into a partial.
@@ -39,8 +56,8 @@ pub(crate) enum Job {
 
 impl Job {
     /// Does it.
-    pub(super) fn run(self, disk: &Shared) -> Done {
-        match self {
+    pub(super) fn run(self, disk: &Shared) -> Option<Done> {
+        Some(match self {
             Self::Find { digest } => Done::Found { digest, result: disk.find(&digest) },
             Self::Prepare { metainfo } => {
                 Done::Prepared { digest: *metainfo.digest(), result: disk.prepare(&metainfo) }
@@ -51,14 +68,18 @@ impl Job {
                 drop(permit);
                 Done::Stored { digest, index, source, result }
             }
-            Self::Read { conn, digest, index } => {
-                Done::Read { conn, digest, index, result: disk.read_piece(digest, index) }
+            Self::Load { digest, index, reply } => {
+                if !reply.is_closed() {
+                    // The connection may end while we read.
+                    let _ = reply.send(disk.load(digest, index));
+                }
+                return None;
             }
             Self::Commit { digest } => Done::Committed { digest, result: disk.commit(&digest) },
             Self::Demote { metainfo } => {
                 Done::Demoted { digest: *metainfo.digest(), result: disk.demote(&metainfo) }
             }
-        }
+        })
     }
 }
 
@@ -129,14 +150,17 @@ impl Shared {
         Ok(())
     }
 
-    fn read_piece(&self, digest: Digest, index: PieceIndex) -> shoal_store::Result<Bytes> {
-        if let Some(piece) = self.cache.get(&digest, index) {
-            return Ok(piece);
+    fn load(&self, digest: Digest, index: PieceIndex) -> shoal_store::Result<Load> {
+        let storage = self.handles.get_or_open(&self.store, &digest)?;
+        let known = |storage: &Storage| {
+            storage.file_range(storage.metainfo().layout().piece_range(index)).map(Load::File)
+        };
+        if let Some(load) = known(&storage) {
+            return Ok(load);
         }
-        let piece = self.handles.get_or_open(&self.store, &digest)?.read_piece(index)?;
-        // The neighbours of a peer that asks now will ask soon.
-        self.cache.put(digest, index, &piece);
-        Ok(piece)
+        let piece = storage.read_piece(index)?;
+        // From now on it is known, unless the file has changed a moment ago or holds many blobs.
+        Ok(known(&storage).unwrap_or(Load::Bytes(piece)))
     }
 
     fn commit(&self, digest: &Digest) -> shoal_store::Result<Storage> {
