@@ -262,7 +262,8 @@ fn a_piece_that_fails_after_the_peer_has_left_and_come_back_is_not_spoken_of() {
     let mut bench = Bench::seeding(Role::Agent);
     bench.say(1, Message::Request { swarm: 7, index: PieceIndex(0), urgent: false });
     bench.say(1, Message::Leave { swarm: 7 });
-    let again = Message::Join { swarm: 8, digest: digest(), owner: false, pieces: Pieces::Nothing };
+    let (pieces, grant) = (Pieces::Nothing, Bytes::new());
+    let again = Message::Join { swarm: 8, digest: digest(), owner: false, pieces, grant };
     bench.say(1, again);
     let outputs = bench.put(Input::SendFailed { conn: ConnId(1), digest: digest(), index: PieceIndex(0) });
     assert!(!sends(&outputs, |message| matches!(message, Message::Reject { .. })));
