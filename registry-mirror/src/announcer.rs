@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shoal_api::tracker::{self, ItemErrorCode, TrackerClient};
+use shoal_api::tracker::{self, CONTENT_LEN_MAX, ItemErrorCode, TrackerClient};
 use shoal_swarm::{AnnounceError, AnnounceEvent, AnnounceItem, AnnounceReply, Announcer};
 
 use crate::fetch::Wanted;
+use crate::leads::Leads;
 use crate::tracker_check::{self, TrackerCheck};
 
 /// Time between probes while no tracker answers: short at first, so that an agent that starts with its server is ready with it.
@@ -21,12 +22,15 @@ pub(crate) struct TrackerAnnouncer {
     check: Arc<TrackerCheck>,
     /// For which repositories blobs are fetched.
     wanted: Wanted,
+    /// Where small blobs can probably be had.
+    leads: Leads,
 }
 
 impl TrackerAnnouncer {
-    /// An announcer over a tracker client, which finds in `wanted` for which repositories blobs are fetched.
-    pub(crate) fn new(client: TrackerClient, check: TrackerCheck, wanted: Wanted) -> Self {
-        Self { client, check: Arc::new(check), wanted }
+    /// An announcer over a tracker client, which finds in `wanted` for which repositories blobs are fetched, and leaves in `leads` who
+    /// owns them.
+    pub(crate) fn new(client: TrackerClient, check: TrackerCheck, wanted: Wanted, leads: Leads) -> Self {
+        Self { client, check: Arc::new(check), wanted, leads }
     }
 
     fn question(&self, item: &AnnounceItem) -> tracker::AnnounceItem {
@@ -62,6 +66,9 @@ impl Announcer for TrackerAnnouncer {
     async fn announce(&self, items: Vec<AnnounceItem>) -> Vec<Result<AnnounceReply, AnnounceError>> {
         let replies = self.client.announce(items.iter().map(|item| self.question(item)).collect()).await;
         self.check.observe(self.client.reach());
+        for reply in replies.iter().flatten() {
+            self.leads.note_owners(&reply.web_seeds);
+        }
         replies.into_iter().map(|reply| reply.map(answer).map_err(|error| failure(&error))).collect()
     }
 }
@@ -80,6 +87,7 @@ fn question(item: &AnnounceItem) -> tracker::AnnounceItem {
         repository: None,
         known: item.known,
         peers_wanted: item.peers_wanted,
+        content_max: if item.need_metainfo { CONTENT_LEN_MAX } else { 0 },
     }
 }
 
@@ -88,6 +96,7 @@ fn answer(reply: tracker::AnnounceReply) -> AnnounceReply {
         metainfo: reply.metainfo,
         peers: reply.peers,
         web_seeds: reply.web_seeds,
+        content: Some(reply.content).filter(|content| !content.is_empty()),
         interval_ms: reply.interval_ms,
         grant: reply.grant,
         version: reply.version,

@@ -27,6 +27,7 @@ use crate::announcer::TrackerAnnouncer;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::fetch::{self, Fetch};
+use crate::leads::Leads;
 use crate::manifest_cache::ManifestCache;
 use crate::mirror::Mirror;
 use crate::namespace::Namespaces;
@@ -95,13 +96,15 @@ impl App {
         let tracker = tracker(config, peer_id, addresses.peer.port(), &clients.cluster)?;
         let wanted = fetch::wanted();
         let check = TrackerCheck::new(health.clone());
-        let announcer = TrackerAnnouncer::new(tracker, check, wanted.clone());
+        let leads = Leads::default();
+        let announcer = TrackerAnnouncer::new(tracker, check, wanted.clone(), leads.clone());
         let swarm = join(config, peer, peer_id, &store, &clients, announcer.clone(), &metrics);
         for digest in store.digests() {
             swarm.seed(digest);
         }
-        let resolver = resolver(config, &clients.registry)?;
-        let fetch = Fetch::new(swarm.clone(), store.clone(), wanted, config.registry.first_byte_timeout.0);
+        let resolver = resolver(config, &clients.registry, leads.clone())?;
+        let first_byte = config.registry.first_byte_timeout.0;
+        let fetch = Fetch::new(swarm.clone(), store.clone(), wanted, leads, first_byte);
         let mirror_metrics = MirrorMetrics::register(&metrics);
         let mirror = Mirror::new(
             resolver.clone(),
@@ -237,7 +240,7 @@ fn join(
     )
 }
 
-fn resolver(config: &Config, client: &Client) -> Result<Resolver> {
+fn resolver(config: &Config, client: &Client, leads: Leads) -> Result<Resolver> {
     let namespaces =
         Namespaces::new(&config.namespaces).map_err(|errors| anyhow::anyhow!("namespaces: {}", errors[0]))?;
     let directory = &config.cache.directory;
@@ -245,5 +248,5 @@ fn resolver(config: &Config, client: &Client) -> Result<Resolver> {
         References::open(&directory.join("references")).context("cannot open cache.directory")?;
     let manifests =
         ManifestCache::open(&directory.join("manifests")).context("cannot open cache.directory")?;
-    Ok(Resolver::new(config.registry_url(), client.clone(), namespaces, references, manifests))
+    Ok(Resolver::new(config.registry_url(), client.clone(), namespaces, references, manifests, leads))
 }

@@ -14,6 +14,7 @@ use shoal_store::Store;
 use shoal_swarm::{BlobReader, OpenError, ReadError, Swarm};
 use tokio::time::Instant;
 
+use crate::leads::Leads;
 use crate::recent::Recent;
 
 /// How long a blob whose stream had to be cut is answered "not found". A runtime resumes a cut body at once at the first host; told
@@ -57,14 +58,22 @@ struct Inner {
     swarm: Swarm,
     store: Store,
     wanted: Wanted,
+    leads: Leads,
     first_byte: Duration,
     poisoned: Mutex<HashMap<Digest, Instant>>,
 }
 
 impl Fetch {
-    /// A fetch that waits at most `first_byte` until a blob can begin, and leaves notes in `wanted` for the announcer of `swarm`.
-    pub(crate) fn new(swarm: Swarm, store: Store, wanted: Wanted, first_byte: Duration) -> Self {
-        Self(Arc::new(Inner { swarm, store, wanted, first_byte, poisoned: Mutex::default() }))
+    /// A fetch that waits at most `first_byte` until a blob can begin, leaves notes in `wanted` for the announcer of `swarm`, and follows
+    /// `leads`.
+    pub(crate) fn new(
+        swarm: Swarm,
+        store: Store,
+        wanted: Wanted,
+        leads: Leads,
+        first_byte: Duration,
+    ) -> Self {
+        Self(Arc::new(Inner { swarm, store, wanted, leads, first_byte, poisoned: Mutex::default() }))
     }
 
     /// Whether the blob lies complete on this machine's disk.
@@ -97,7 +106,8 @@ impl Fetch {
             // Twice, because another pull of the same blob may have put its own repository in the place of ours.
             for _ in 0..2 {
                 self.0.wanted.note(*digest, repository.clone());
-                match self.0.swarm.open(digest).await {
+                let lead = self.0.leads.lead(digest, repository);
+                match self.0.swarm.open_with(digest, lead).await {
                     Err(OpenError::NotFound) => {}
                     opened => return opened,
                 }

@@ -14,8 +14,10 @@ use http::{HeaderValue, Method, StatusCode};
 use shoal_http::{Body, Client};
 use shoal_oci::media_type::MANIFEST_ACCEPT;
 use shoal_oci::{Digest, Host, MANIFEST_SIZE_MAX, Reference, Repository, Route, reply};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::leads::Leads;
 use crate::manifest_cache::ManifestCache;
 use crate::namespace::Namespaces;
 use crate::recent::Recent;
@@ -76,6 +78,7 @@ struct Inner {
     namespaces: Namespaces,
     references: References,
     manifests: ManifestCache,
+    leads: Leads,
     /// Of several candidates, by the first of them, the one that had the last manifest.
     found: Recent<Repository, Repository>,
 }
@@ -95,9 +98,10 @@ impl Resolver {
         namespaces: Namespaces,
         references: References,
         manifests: ManifestCache,
+        leads: Leads,
     ) -> Self {
         let found = Recent::new(FOUND_MAX);
-        Self(Arc::new(Inner { server, client, namespaces, references, manifests, found }))
+        Self(Arc::new(Inner { server, client, namespaces, references, manifests, leads, found }))
     }
 
     /// The repositories on the server that may be meant.
@@ -152,8 +156,17 @@ impl Resolver {
         }
         let deadline = Instant::now() + BUDGET;
         let mut unreachable = None;
+        let mut ahead = self.ask_ahead(&candidates, reference, deadline);
         for candidate in &candidates {
-            match self.ask(candidate, reference, deadline).await {
+            let answer = match ahead.take_if(|(asked, _)| asked == candidate) {
+                Some((_, mut task)) => task.join_next().await.and_then(Result::ok),
+                None => None,
+            };
+            let answer = match answer {
+                Some(answer) => answer,
+                None => self.ask(candidate, reference, deadline).await,
+            };
+            match answer {
                 Answer::Found(found) => {
                     self.note(&candidates, candidate);
                     return Ok(*found);
@@ -165,6 +178,25 @@ impl Resolver {
         let Some(why) = unreachable else { return Err(ResolveError::NotFound) };
         tracing::warn!(%repository, %reference, why, "the server cannot be asked for a manifest");
         self.remembered(&candidates, reference).await.ok_or(ResolveError::Unreachable(why))
+    }
+
+    /// Begins to ask about the candidate that had the last manifest, while those before it are asked: it costs one round trip then, as if
+    /// it had been named itself. Others are not asked before their turn, because the server counts what is pulled.
+    fn ask_ahead(
+        &self,
+        candidates: &[Repository],
+        reference: &Reference,
+        deadline: Instant,
+    ) -> Option<(Repository, JoinSet<Answer>)> {
+        let (first, others) = candidates.split_first()?;
+        if others.is_empty() {
+            return None;
+        }
+        let likely = self.0.found.of(first).filter(|found| others.contains(found))?;
+        let (resolver, candidate, reference) = (self.clone(), likely.clone(), reference.clone());
+        let mut task = JoinSet::new();
+        task.spawn(async move { resolver.ask(&candidate, &reference, deadline).await });
+        Some((likely, task))
     }
 
     /// What is known without asking.
@@ -223,12 +255,14 @@ impl Inner {
     fn recall(&self, repository: &Repository, reference: &Reference) -> Option<Found> {
         let resolved = self.references.get(repository, reference)?;
         let bytes = self.manifests.get(&resolved.digest)?;
+        self.leads.note_manifest(&resolved.digest, &resolved.media_type, &bytes);
         let freshness = Freshness::Stale(resolved.age());
         Some(Found { digest: resolved.digest, media_type: resolved.media_type, bytes, freshness })
     }
 
     /// Keeps an answer under the reference and under the digest, by which the runtime asks next.
     fn keep(&self, repository: &Repository, reference: &Reference, found: &Found) {
+        self.leads.note_manifest(&found.digest, &found.media_type, &found.bytes);
         let by_digest = Reference::Digest(found.digest);
         let kept = self.manifests.put(&found.digest, &found.bytes).and_then(|()| {
             for reference in [reference, &by_digest] {

@@ -24,4 +24,8 @@ impl RangeSource for OriginRanges {
     async fn fetch(&self, url: &str, _digest: &Digest, range: Range<u64>) -> io::Result<Bytes> {
         self.0.read_url(url, range).await.map_err(io::Error::other)
     }
+
+    async fn fetch_whole(&self, url: &str, _digest: &Digest, size: u64) -> io::Result<Bytes> {
+        self.0.read_whole(url, size).await.map_err(io::Error::other)
+    }
 }

@@ -1,8 +1,9 @@
 //! Joins the tracker to the origin beside it: two roles that do not know each other.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use shoal_oci::Digest;
-use shoal_origin::Origin;
+use shoal_origin::{Origin, OriginError};
 use shoal_swarm_types::Metainfo;
 use shoal_tracker::{MetainfoSource, SourceError};
 
@@ -17,5 +18,13 @@ impl MetainfoSource for OwnerSource {
 
     async fn metainfo(&self, digest: &Digest) -> Result<Option<Metainfo>, SourceError> {
         self.0.metainfo(digest).await.map_err(|error| SourceError(error.to_string()))
+    }
+
+    async fn content(&self, digest: &Digest, size_max: u64) -> Result<Option<Bytes>, SourceError> {
+        match self.0.content(digest, size_max).await {
+            // The swarm takes over.
+            Err(OriginError::Busy) => Ok(None),
+            content => content.map_err(|error| SourceError(error.to_string())),
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use shoal_http::{Body, Client};
 use shoal_oci::{Digest, Repository};
 use shoal_swarm_types::{Metainfo, PieceLength};
@@ -31,6 +31,9 @@ pub const METAINFO_TYPE: &str = "application/octet-stream";
 
 /// The part of a query that names the repository.
 pub const REPOSITORY: &str = "repository";
+
+/// The header by which somebody wants a small blob at once, or to be sent away at once: it has other ways to get it.
+pub const AT_ONCE: HeaderName = HeaderName::from_static("shoal-at-once");
 
 /// Path of a blob.
 pub fn blob_path(digest: &Digest) -> String {
@@ -154,6 +157,27 @@ impl OriginClient {
         }
         Ok(bytes)
     }
+
+    /// The whole blob at the URL of a web seed, of which somebody said that it has `size` bytes, at most [`RANGE_LEN_MAX`]. An origin
+    /// that is busy refuses at once.
+    ///
+    /// # Errors
+    /// [`ApiError`] when the origin does not answer, refuses, or has a blob of another size.
+    pub async fn read_whole(&self, url: &str, size: u64) -> Result<Bytes, ApiError> {
+        let what = format!("read {url}");
+        if size > RANGE_LEN_MAX {
+            return Err(exchange::not_understood(&what, &"it is too long to be read at once"));
+        }
+        let mut request = exchange::request(Method::GET, url, Body::empty())?;
+        request.headers_mut().insert(AT_ONCE, HeaderValue::from_static("1"));
+        let response = exchange::send(&self.http, request, &what, TIMEOUT).await?;
+        let response = exchange::accept(response, url, &what, StatusCode::OK).await?;
+        if number(response.headers(), &header::CONTENT_LENGTH) != Some(size) {
+            return Err(exchange::not_understood(&what, &"the blob has another size"));
+        }
+        let limit = usize::try_from(size).unwrap_or(usize::MAX);
+        exchange::read(response, url, &what, limit, TIMEOUT).await
+    }
 }
 
 /// Whether `Content-Range: bytes first-last/size` states exactly `range` (RFC 9110, section 14.4).
@@ -163,6 +187,6 @@ fn states_range(headers: &HeaderMap, range: &Range<u64>) -> bool {
     stated.is_some_and(|(stated, _)| stated == format!("{}-{}", range.start, range.end - 1))
 }
 
-fn number(headers: &HeaderMap, name: &header::HeaderName) -> Option<u64> {
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
 }

@@ -33,7 +33,11 @@ pub const ITEMS_MAX: usize = 256;
 /// of repositories.
 pub const REQUEST_LEN_MAX: usize = 192 * 1024;
 
-/// Most metainfo bytes in one answer before base64. The metainfo of a blob of 1 TiB takes 8 MiB; items beyond the budget get
+/// Longest content that comes inside an answer, in bytes: half of the blobs of usual images (configs, labels, small layers) are no longer,
+/// and in base64 it is as much as a full hand-out of peers for a dozen blobs.
+pub const CONTENT_LEN_MAX: u64 = 64 * 1024;
+
+/// Most metainfo and content bytes in one answer before base64. The metainfo of a blob of 1 TiB takes 8 MiB; items beyond the budget get
 /// [`ItemErrorCode::Unavailable`] and ask again with their next announce.
 pub const METAINFO_LEN_MAX: usize = 24 * 1024 * 1024;
 
@@ -78,6 +82,9 @@ pub struct AnnounceItem {
     /// How many peers are of use at most.
     #[serde(default = "peers_wanted", skip_serializing_if = "is_usual")]
     pub peers_wanted: u8,
+    /// The answer may carry the whole content of a blob of at most this many bytes; no tracker sends more than [`CONTENT_LEN_MAX`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub content_max: u64,
 }
 
 /// Peers in an answer when the question does not say: more than a download dials, because some will not answer.
@@ -120,6 +127,10 @@ pub struct AnnounceReply {
     /// The metainfo, when it was asked for: base64 of [`Metainfo::encode`].
     #[serde(default, skip_serializing_if = "Option::is_none", with = "metainfo_base64")]
     pub metainfo: Option<Metainfo>,
+    /// The whole blob, when it is small and was asked for (see [`AnnounceItem::content_max`]), in base64. Empty when there
+    /// is none. Whoever takes it checks it against the digest.
+    #[serde(default, skip_serializing_if = "Bytes::is_empty", with = "bytes_base64")]
+    pub content: Bytes,
     /// Agents that have pieces, and the owners. Never the peer that asked; empty for a complete peer.
     #[serde(default)]
     pub peers: Vec<PeerInfo>,

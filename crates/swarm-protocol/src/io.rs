@@ -99,6 +99,8 @@ pub struct AnnounceReply {
     pub peers: Vec<PeerInfo>,
     /// Owners' HTTP addresses of the blob, for ranges.
     pub web_seeds: Vec<String>,
+    /// The whole blob, if it is small: for the driver, which takes it out before the core sees the answer.
+    pub content: Option<Bytes>,
     /// When to announce again, in milliseconds. Zero leaves the choice to the core.
     pub interval_ms: u64,
     /// Proof that we may have the blob, for other peers; empty for none. Goes out with every [`Message::Join`].

@@ -6,6 +6,7 @@
 mod heal;
 mod inputs;
 mod outputs;
+mod whole;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::listen::{Door, accept};
 use crate::metrics::Gauges;
 use crate::options::SwarmOptions;
 use crate::web::{RangeSource, Web};
+use crate::whole::Wholes;
 use heal::Patients;
 use shoal_swarm_protocol::AnnounceEvent;
 
@@ -69,6 +71,7 @@ pub(crate) struct Actor {
     announces: Announces,
     dialer: Dialer,
     web: Web,
+    wholes: Wholes,
     disk: Disk,
     gauges: Gauges,
     desk: Arc<Desk>,
@@ -98,6 +101,7 @@ impl Actor {
         let door = Door { us: us.clone(), limit: options.times.handshake, events: events.clone() };
         let conns = Conns::new(&options, disk.clone(), events.clone());
         let SwarmOptions { peer_id, zone, role, grants, limits, seed, times, .. } = options;
+        let choice = usize::try_from(seed >> 33).unwrap_or_default();
         let actor = Self {
             core: Core::new(CoreConfig { peer_id, zone, role, seed, limits }, Time(0)),
             role,
@@ -110,6 +114,7 @@ impl Actor {
             patients: Patients::default(),
             announces: Announces::new(announcer, &times, events.clone()),
             dialer: Dialer::new(us, times.clone(), events.clone()),
+            wholes: Wholes::new(web.clone(), &times, choice, events.clone()),
             web: Web::new(web, times.clone(), events),
             times,
             disk,

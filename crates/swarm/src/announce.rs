@@ -66,14 +66,16 @@ impl Announces {
         }
     }
 
-    /// Adds an announcement. A newer one of the same blob takes the place of one that has not left yet, except that a wish for
+    /// Adds an announcement. One that asks for the metainfo leaves at once, with all that wait, because somebody waits for it; the
+    /// bound on calls under way gathers those that are many. A newer one of the same blob takes the place of one that has not left yet, except that a wish for
     /// the metainfo stays.
     pub(crate) fn add(&mut self, mut item: AnnounceItem, now: Instant) {
         if let Some(former) = self.waiting.get(&item.digest) {
             item.need_metainfo |= former.need_metainfo;
         }
+        let due = if item.need_metainfo { now } else { now + self.window };
         self.waiting.insert(item.digest, item);
-        self.due.get_or_insert(now + self.window);
+        self.due = Some(self.due.map_or(due, |former| former.min(due)));
     }
 
     /// When the next call should leave; `None` while nothing waits or too many calls are under way.
@@ -131,12 +133,15 @@ impl Announces {
 
 type Answers = Vec<(Digest, Result<AnnounceReply, AnnounceError>)>;
 
-/// One answer for each item, whatever the announcer does.
+/// One answer for each item, whatever the announcer does; none for a farewell, which could be taken for the answer to what the same
+/// blob is announced for next.
 async fn call(announcer: &dyn Announcer, items: Vec<AnnounceItem>, limit: Duration) -> Answers {
-    let digests: Vec<_> = items.iter().map(|item| item.digest).collect();
+    let stays = |item: &AnnounceItem| (item.event != AnnounceEvent::Stopped).then_some(item.digest);
+    let digests: Vec<_> = items.iter().map(stays).collect();
     let answers = timeout(limit, announcer.announce(items)).await.unwrap_or_default();
     let missing = std::iter::repeat_with(|| Err(AnnounceError::Unavailable));
-    digests.into_iter().zip(answers.into_iter().chain(missing)).collect()
+    let both = digests.into_iter().zip(answers.into_iter().chain(missing));
+    both.filter_map(|(digest, answer)| Some((digest?, answer))).collect()
 }
 
 #[cfg(test)]

@@ -67,6 +67,11 @@ impl Blobs {
         self.0.contains_key(digest)
     }
 
+    /// Whether somebody waits for a blob of which nothing can be read yet.
+    pub(crate) fn is_opening(&self, digest: &Digest) -> bool {
+        matches!(self.0.get(digest), Some(Entry::Opening(_)))
+    }
+
     /// The blob can be read from `storage`. Answers everybody who waits. Without an entry nothing happens.
     pub(crate) fn readable(&mut self, digest: Digest, storage: Storage) {
         let Some(entry) = self.0.get_mut(&digest) else { return };

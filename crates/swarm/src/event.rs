@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use crate::envelope::Stream;
 use crate::error::{OpenError, ReadError};
 use crate::view::{Storage, View};
+use crate::whole::{Lead, Word};
 
 /// A word from a task of ours.
 pub(crate) enum Event {
@@ -33,6 +34,8 @@ pub(crate) enum Event {
     Announced(Vec<(Digest, Result<AnnounceReply, AnnounceError>)>),
     /// A web seed answered.
     Web { digest: Digest, index: PieceIndex, data: Option<Bytes> },
+    /// A request for a whole blob has something to say.
+    Whole { digest: Digest, word: Word },
 }
 
 /// A connection whose other end is known.
@@ -67,6 +70,8 @@ pub(crate) enum Done {
     LookedUp { digest: Digest, held: Option<Storage> },
     /// A piece was written, or not.
     Stored { digest: Digest, index: PieceIndex, source: Source, result: shoal_store::Result<()> },
+    /// Content was found to have its digest, or not. `None`: it is not stored, because a download of it has begun.
+    Supplied { digest: Digest, content: Bytes, result: shoal_store::Result<Option<Storage>> },
     /// The partial became a blob, or not.
     Committed { digest: Digest, result: shoal_store::Result<Storage> },
     /// A blob with a bad piece became a partial again, or not.
@@ -79,7 +84,7 @@ pub(crate) type Opened = Result<watch::Receiver<View>, OpenError>;
 /// A word from a caller.
 pub(crate) enum Command {
     /// Fetch a blob, or find it.
-    Open { digest: Digest, reply: oneshot::Sender<Opened> },
+    Open { digest: Digest, lead: Option<Lead>, reply: oneshot::Sender<Opened> },
     /// A reader found that this piece does not verify.
     Heal {
         metainfo: Metainfo,

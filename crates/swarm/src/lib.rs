@@ -34,6 +34,7 @@ mod reader;
 mod swarm;
 mod view;
 pub mod web;
+pub mod whole;
 
 pub use announce::{AnnounceItem, Announcer};
 pub use envelope::{Envelope, Enveloped};
@@ -48,3 +49,4 @@ pub use shoal_swarm_protocol::{
 };
 pub use swarm::Swarm;
 pub use web::RangeSource;
+pub use whole::Lead;

@@ -26,6 +26,11 @@ impl Gauges {
         self.metrics.announces.of(result).inc();
     }
 
+    /// Counts a blob that came in one go, of which the core knows nothing.
+    pub(crate) fn arrived(&self, source: Source, len: usize) {
+        self.metrics.received_bytes.of(source).inc_by(len as u64);
+    }
+
     /// Adds what the core has counted since the last time.
     pub(crate) fn count(&mut self, now: Totals) {
         let (metrics, was) = (&self.metrics, &self.counted);

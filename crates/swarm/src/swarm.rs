@@ -22,6 +22,7 @@ use crate::options::SwarmOptions;
 use crate::reader::BlobReader;
 use crate::view::View;
 use crate::web::RangeSource;
+use crate::whole::Lead;
 
 /// One participant of the swarm. Clones share it; it stops when the last clone and the last reader are gone, or by
 /// [`Self::shutdown`].
@@ -77,7 +78,16 @@ impl Swarm {
     /// # Errors
     /// [`OpenError`], at the latest after [`Times::open`].
     pub async fn open(&self, digest: &Digest) -> Result<BlobReader, OpenError> {
-        let opening = timeout(self.0.times.open, self.view(*digest));
+        self.open_with(digest, None).await
+    }
+
+    /// The same with a lead: where the blob can probably be had, when it is small. It is followed at once, beside the question to the
+    /// tracker. Counts for nothing when the blob is here or being fetched already. Cancel-safe.
+    ///
+    /// # Errors
+    /// See [`Self::open`].
+    pub async fn open_with(&self, digest: &Digest, lead: Option<Lead>) -> Result<BlobReader, OpenError> {
+        let opening = timeout(self.0.times.open, self.view(*digest, lead));
         let view = opening.await.unwrap_or(Err(OpenError::Unavailable))?;
         let id = ReaderId(self.0.readers.fetch_add(1, Ordering::Relaxed));
         Ok(BlobReader::new(id, *digest, self.clone(), view))
@@ -108,7 +118,7 @@ impl Swarm {
         }
     }
 
-    async fn view(&self, digest: Digest) -> Opened {
+    async fn view(&self, digest: Digest, lead: Option<Lead>) -> Opened {
         // Only hits count here: what goes wrong is looked into by the actor, once for all callers.
         if matches!(self.disk().store().stat(&digest), Ok(Some(_)))
             && let Some(Ok(blob)) = self.disk().run(move |store| store.blob(&digest)).await
@@ -116,7 +126,7 @@ impl Swarm {
             return Ok(View::complete(blob));
         }
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Open { digest, reply }).await.map_err(|Stopped| OpenError::Unavailable)?;
+        self.tell(Command::Open { digest, lead, reply }).await.map_err(|Stopped| OpenError::Unavailable)?;
         let view: watch::Receiver<View> = answer.await.unwrap_or(Err(OpenError::Unavailable))?;
         Ok(view)
     }

@@ -22,6 +22,14 @@ pub trait RangeSource: Send + Sync + 'static {
     /// # Errors
     /// Whatever kept the bytes from arriving; the core then tries another source.
     async fn fetch(&self, url: &str, digest: &Digest, range: Range<u64>) -> std::io::Result<Bytes>;
+
+    /// The whole of a small blob at `url`, which is said to have `size` bytes: at once or not at all, because there are other ways.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    async fn fetch_whole(&self, url: &str, digest: &Digest, size: u64) -> std::io::Result<Bytes> {
+        self.fetch(url, digest, 0..size).await
+    }
 }
 
 /// Fetches for the core, a bounded number at once, each within its time.

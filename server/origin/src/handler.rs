@@ -2,11 +2,12 @@
 //! repository in `?repository=`, from which whoever asks must be allowed to pull.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use shoal_api::origin::{METAINFO_TYPE, REPOSITORY};
+use shoal_api::origin::{AT_ONCE, METAINFO_TYPE, REPOSITORY};
 use shoal_api::{Member, Rights, RightsError};
 use shoal_http::{Body, Handler, Request, Response, json, query};
 use shoal_oci::{Digest, ParseDigestError, ParseNameError, Repository, Selection, reply};
@@ -101,11 +102,26 @@ impl OriginHandler {
             answer.headers_mut().extend(header_pair(HeaderName::from_static(name), value));
         }
         if *request.method() == Method::GET && !head.body.is_empty() {
-            let turn = self.origin.turn().await?;
-            let blob = self.origin.blob(digest).await?.ok_or(Refusal::Absent(*digest))?;
-            *answer.body_mut() = body::stream(blob, head.body, turn);
+            *answer.body_mut() = self.body(request, digest, head.body, size).await?;
         }
         Ok(answer)
+    }
+
+    /// The bytes of `range`. Whoever wants a small blob at once gets it from memory or not at all; others wait for their turn.
+    async fn body(
+        &self,
+        request: &Request,
+        digest: &Digest,
+        range: Range<u64>,
+        size: u64,
+    ) -> Result<Body, Refusal> {
+        if request.headers().contains_key(&AT_ONCE) && range == (0..size) {
+            let content = self.origin.content(digest, size).await?;
+            return content.map(Body::from).ok_or(Refusal::Failed(OriginError::Busy));
+        }
+        let turn = self.origin.turn().await?;
+        let blob = self.origin.blob(digest).await?.ok_or(Refusal::Absent(*digest))?;
+        Ok(body::stream(blob, range, turn))
     }
 }
 

@@ -13,6 +13,7 @@ pub mod error;
 pub mod handler;
 mod mend;
 pub mod origin;
+pub mod small;
 
 pub use error::OriginError;
 pub use handler::OriginHandler;

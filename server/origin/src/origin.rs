@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_store::{Blob, ErrorKind, Store};
 use shoal_swarm::{BlobStatus, Envelope, Experiment, Role, Swarm, SwarmOptions};
@@ -13,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::announcer::Introductions;
 use crate::error::OriginError;
+use crate::small::{SMALL_SIZE_MAX, Smalls};
 
 /// Bodies sent at once over HTTP. Each holds at most two pieces (8 MiB), so together they hold half a gigabyte at worst; the
 /// swarm port, which is the usual way, has limits of its own.
@@ -43,6 +45,7 @@ pub struct Origin {
     pub(crate) swarm: Swarm,
     pub(crate) introductions: Introductions,
     turns: Arc<Semaphore>,
+    smalls: Arc<Smalls>,
 }
 
 impl Origin {
@@ -55,7 +58,13 @@ impl Origin {
         let introductions = Introductions::default();
         let announcer = Arc::new(introductions.clone());
         let swarm = Swarm::start(listener, options, store.clone(), announcer, None, metrics);
-        Self { store, swarm, introductions, turns: Arc::new(Semaphore::new(BODIES_MAX)) }
+        Self {
+            store,
+            swarm,
+            introductions,
+            turns: Arc::new(Semaphore::new(BODIES_MAX)),
+            smalls: Arc::new(Smalls::new()),
+        }
     }
 
     /// Size of a blob in bytes; `None` when it is not here.
@@ -88,6 +97,24 @@ impl Origin {
             Ok(blob) => Ok(Some(blob)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The whole of a blob that has at most `size_max` bytes and [`SMALL_SIZE_MAX`]; `None` when it is larger or not here. What a fleet
+    /// asks for at once comes from memory.
+    ///
+    /// # Errors
+    /// [`OriginError::Busy`] at once, when too much has left in this way lately; others when the blob is here and cannot be read.
+    pub async fn content(&self, digest: &Digest, size_max: u64) -> Result<Option<Bytes>, OriginError> {
+        let size = self.store.stat(digest)?;
+        let Some(size) = size.filter(|size| *size <= size_max.min(SMALL_SIZE_MAX)) else { return Ok(None) };
+        self.smalls.spend(size)?;
+        if let Some(bytes) = self.smalls.get(digest) {
+            return Ok(Some(bytes));
+        }
+        match self.store.small(digest) {
+            Some(bytes) => Ok(Some(bytes?)),
+            None => self.smalls.read(digest, self.blob(digest)).await,
         }
     }
 

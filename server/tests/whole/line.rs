@@ -25,6 +25,7 @@ fn started(digest: Digest) -> AnnounceItem {
         repository: None,
         known: 0,
         peers_wanted: 50,
+        content_max: 0,
     }
 }
 
@@ -97,6 +98,7 @@ impl Announcer for Tracked {
             repository: None,
             known: item.known,
             peers_wanted: item.peers_wanted,
+            content_max: 0,
         });
         let replies = self.0.announce(items.collect()).await;
         let reply = |reply: Result<shoal_api::AnnounceReply, shoal_api::ItemError>| match reply {
@@ -107,6 +109,7 @@ impl Announcer for Tracked {
                 interval_ms: reply.interval_ms,
                 grant: reply.grant,
                 version: reply.version,
+                ..Default::default()
             }),
             Err(error) if error.code == ItemErrorCode::NotFound => Err(AnnounceError::NotFound),
             Err(_) => Err(AnnounceError::Unavailable),

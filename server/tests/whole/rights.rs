@@ -82,6 +82,7 @@ impl Agent {
             repository,
             known: 0,
             peers_wanted: 50,
+            content_max: 0,
         };
         match self.tracker.announce(vec![item]).await.remove(0) {
             Ok(reply) => Some(reply),

@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use shoal_api::tracker::{
-    AnnounceEvent, AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, ITEMS_MAX, ItemError,
-    ItemErrorCode, METAINFO_LEN_MAX,
+    AnnounceEvent, AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, CONTENT_LEN_MAX,
+    ITEMS_MAX, ItemError, ItemErrorCode, METAINFO_LEN_MAX,
 };
 use shoal_api::{Member, Rights, RightsError};
 use shoal_http::Shutdown;
@@ -164,6 +165,7 @@ impl Tracker {
         }
         reply.peers.extend(peers);
         reply.metainfo = metainfo;
+        reply.content = self.content(item, size, round).await.unwrap_or_default();
         Ok(reply)
     }
 
@@ -217,6 +219,18 @@ impl Tracker {
         })?;
         round.metainfo_left = left;
         Ok((Some(metainfo.size()), Some(metainfo)))
+    }
+
+    /// The content of a small blob that may come inside the answer. Without it the answer is whole all the same.
+    async fn content(&self, item: &AnnounceItem, size: Option<u64>, round: &mut Round) -> Option<Bytes> {
+        let size_max = item.content_max.min(CONTENT_LEN_MAX);
+        let size = size.filter(|size| (1..=size_max).contains(size))?;
+        round.metainfo_left = round.metainfo_left.checked_sub(usize::try_from(size).ok()?)?;
+        let content = bounded(round.deadline, self.source.content(&item.digest, size)).await;
+        content
+            .inspect_err(|error| tracing::warn!(%error, digest = %item.digest, "announce without content"))
+            .ok()
+            .flatten()
     }
 
     /// Remembers the peer and says when to announce again.

@@ -1,6 +1,7 @@
 //! Where the tracker learns whether a blob exists and how it is cut.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_swarm_types::Metainfo;
 
@@ -12,6 +13,9 @@ pub trait MetainfoSource: Send + Sync + 'static {
 
     /// Metainfo of a blob; `None` when no owner has it.
     async fn metainfo(&self, digest: &Digest) -> Result<Option<Metainfo>, SourceError>;
+
+    /// The whole of a blob of at most `size_max` bytes, if it can be had without much ado. `None` says nothing about the blob.
+    async fn content(&self, digest: &Digest, size_max: u64) -> Result<Option<Bytes>, SourceError>;
 }
 
 /// The owners could not be asked.

@@ -77,6 +77,7 @@ fn items(numbers: std::ops::Range<u32>) -> Vec<AnnounceItem> {
         repository: None,
         known: 0,
         peers_wanted: PEERS_WANTED,
+        content_max: 0,
     };
     numbers.map(item).collect()
 }

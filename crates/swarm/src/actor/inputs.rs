@@ -39,14 +39,18 @@ impl Actor {
             Event::Web { digest, index, data: Some(data) } => {
                 self.feed(Input::WebFetched { digest, index, data });
             }
+            Event::Whole { digest, word } => self.on_whole(digest, word),
             Event::Web { digest, index, data: None } => self.feed(Input::WebFailed { digest, index }),
         }
     }
 
     pub(super) fn on_command(&mut self, command: Command) {
         match command {
-            Command::Open { digest, reply } => {
+            Command::Open { digest, lead, reply } => {
                 if let Joining::First = self.blobs.join(digest, reply) {
+                    if let Some(lead) = lead {
+                        self.wholes.note(digest, lead);
+                    }
                     self.disk.submit(Job::Find { digest });
                 }
             }
@@ -101,10 +105,10 @@ impl Actor {
         self.announces.done();
         for (digest, answer) in answers {
             self.gauges.announced(answer.as_ref().err().copied());
-            self.feed(match answer {
-                Ok(reply) => Input::Announced { digest, reply },
-                Err(error) => Input::AnnounceFailed { digest, error },
-            });
+            match answer {
+                Ok(reply) => self.on_reply(digest, reply),
+                Err(error) => self.feed(Input::AnnounceFailed { digest, error }),
+            }
         }
     }
 
@@ -114,6 +118,7 @@ impl Actor {
             Done::Prepared { digest, result } => self.on_prepared(digest, result),
             Done::LookedUp { digest, held } => self.on_looked_up(digest, held),
             Done::Stored { digest, index, source, result } => self.on_stored(digest, index, source, result),
+            Done::Supplied { digest, content, result } => self.on_supplied(digest, &content, result),
             Done::Committed { digest, result } => self.on_committed(digest, result),
             Done::Demoted { digest, result } => self.on_demoted(digest, result),
         }
@@ -121,6 +126,9 @@ impl Actor {
 
     /// The store has been asked about a blob that somebody opens.
     fn on_found(&mut self, digest: Digest, result: shoal_store::Result<Finding>) {
+        if !matches!(result, Ok(Finding::Nothing)) {
+            self.wholes.forget_lead(&digest);
+        }
         match result {
             Ok(Finding::Held(storage @ Storage::Blob(_))) => self.blobs.completed(&digest, storage),
             Ok(Finding::Held(storage)) => {
@@ -133,6 +141,7 @@ impl Actor {
                 // The core may still seed a copy that has been evicted.
                 self.disown(digest);
                 self.feed(Input::Open { digest });
+                self.wholes.follow_lead(digest);
             }
             Err(error) => self.on_broken(digest, &error),
         }
@@ -150,7 +159,7 @@ impl Actor {
     }
 
     /// Pieces can be read from, and written to, `storage`.
-    fn ready(&mut self, digest: Digest, storage: Storage) {
+    pub(super) fn ready(&mut self, digest: Digest, storage: Storage) {
         let (metainfo, have) = (storage.metainfo().clone(), storage.have());
         self.blobs.readable(digest, storage);
         self.feed(Input::Prepared { digest, metainfo, have });

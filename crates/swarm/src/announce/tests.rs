@@ -98,3 +98,16 @@ async fn a_farewell_does_not_wait_for_a_deaf_tracker() {
     announces.farewell(vec![item(1, false)], Duration::from_millis(1500)).await;
     assert_eq!(before.elapsed(), Duration::from_millis(1500));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_waits_for_leaves_at_once_and_a_farewell_is_not_answered() {
+    let announcer = Arc::new(Forgetful::default());
+    let (mut announces, mut received) = announces(announcer.clone());
+    let now = Instant::now();
+    announces.add(AnnounceItem { event: AnnounceEvent::Stopped, ..item(1, false) }, now);
+    announces.add(item(2, true), now);
+    announces.leave(now);
+    let answers = answers(&mut received).await;
+    assert_eq!(*announcer.0.lock().unwrap(), [2]);
+    assert_eq!(answers.iter().map(|(digest, _)| *digest).collect::<Vec<_>>(), [item(2, true).digest]);
+}

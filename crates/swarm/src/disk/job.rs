@@ -48,6 +48,8 @@ pub(crate) enum Job {
     },
     /// Make a piece ready to be sent to a peer.
     Load { digest: Digest, index: PieceIndex, reply: oneshot::Sender<shoal_store::Result<Load>> },
+    /// Compare content with its digest and store it, unless a download of it has begun.
+    Supply { digest: Digest, content: Bytes },
     /// Turn a partial that has every piece into a blob.
     Commit { digest: Digest },
     /// Turn a blob with a bad piece into a partial.
@@ -74,6 +76,10 @@ impl Job {
                     let _ = reply.send(disk.load(digest, index));
                 }
                 return None;
+            }
+            Self::Supply { digest, content } => {
+                let result = disk.supply(&digest, &content);
+                Done::Supplied { digest, content, result }
             }
             Self::Commit { digest } => Done::Committed { digest, result: disk.commit(&digest) },
             Self::Demote { metainfo } => {
@@ -161,6 +167,30 @@ impl Shared {
         let piece = storage.read_piece(index)?;
         // From now on it is known, unless the file has changed a moment ago or holds many blobs.
         Ok(known(&storage).unwrap_or(Load::Bytes(piece)))
+    }
+
+    fn supply(&self, digest: &Digest, content: &Bytes) -> shoal_store::Result<Option<Storage>> {
+        if matches!(self.handles.get(digest), Some(Storage::Partial(_))) {
+            let got = Digest::of(digest.algorithm(), content);
+            if got != *digest {
+                return Err(Error::DigestMismatch { expected: Box::new(*digest), got: Box::new(got) });
+            }
+            return Ok(None);
+        }
+        // This compares with the digest as well.
+        let metainfo = match self.store.put(digest, content) {
+            Err(error) if error.kind() == ErrorKind::NoSpace => {
+                self.handles.sweep(Duration::ZERO);
+                self.store.put(digest, content)
+            }
+            result => result,
+        }?;
+        let layout = metainfo.layout();
+        for index in (0..layout.piece_count()).map(PieceIndex) {
+            let range = layout.piece_range(index);
+            self.cache.put(*digest, index, &content.slice(range.start as usize..range.end as usize));
+        }
+        Ok(Some(self.keep(*digest, Storage::Blob(self.store.blob(digest)?))))
     }
 
     fn commit(&self, digest: &Digest) -> shoal_store::Result<Storage> {

@@ -6,6 +6,7 @@ mod envelopes;
 mod faults;
 mod fetch;
 mod resume;
+mod small;
 mod strangers;
 mod tracker;
 mod world;

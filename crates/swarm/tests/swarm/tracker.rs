@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_swarm::{AnnounceError, AnnounceEvent, AnnounceItem, AnnounceReply, Announcer};
 use shoal_swarm_types::{Metainfo, PeerId, PeerInfo};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// How soon participants announce again; short, because some tests change what the tracker knows.
 const INTERVAL_MS: u64 = 1_000;
@@ -21,6 +22,7 @@ pub(crate) struct Tracker {
 #[derive(Default)]
 struct State {
     down: bool,
+    gate: Option<Arc<Semaphore>>,
     swarms: BTreeMap<Digest, Swarm>,
     silenced: BTreeSet<PeerId>,
 }
@@ -29,6 +31,7 @@ struct Swarm {
     metainfo: Metainfo,
     peers: BTreeMap<PeerId, PeerInfo>,
     web_seeds: Vec<String>,
+    content: Option<Bytes>,
 }
 
 impl Tracker {
@@ -39,6 +42,7 @@ impl Tracker {
             metainfo: metainfo.clone(),
             peers: BTreeMap::new(),
             web_seeds: Vec::new(),
+            content: None,
         });
         swarm
             .peers
@@ -48,6 +52,17 @@ impl Tracker {
     /// Gives a known blob a web seed.
     pub(crate) fn add_web_seed(&self, digest: &Digest, url: &str) {
         self.state.lock().unwrap().swarms.get_mut(digest).unwrap().web_seeds.push(url.to_owned());
+    }
+
+    /// Puts content into answers about a known blob, whether it is the blob's or not.
+    pub(crate) fn add_content(&self, digest: &Digest, content: &[u8]) {
+        let content = Bytes::copy_from_slice(content);
+        self.state.lock().unwrap().swarms.get_mut(digest).unwrap().content = Some(content);
+    }
+
+    /// Calls are answered only when `gate` has permits.
+    pub(crate) fn wait_for(&self, gate: &Arc<Semaphore>) {
+        self.state.lock().unwrap().gate = Some(Arc::clone(gate));
     }
 
     /// Never mentions a peer again.
@@ -81,6 +96,7 @@ impl Tracker {
             metainfo: item.need_metainfo.then(|| swarm.metainfo.clone()),
             peers: others.cloned().collect(),
             web_seeds: swarm.web_seeds.clone(),
+            content: swarm.content.clone().filter(|_| item.need_metainfo),
             interval_ms: INTERVAL_MS,
             ..AnnounceReply::default()
         })
@@ -98,6 +114,10 @@ impl Announcer for Line {
     async fn announce(&self, items: Vec<AnnounceItem>) -> Vec<Result<AnnounceReply, AnnounceError>> {
         if self.tracker.state.lock().unwrap().down {
             return items.iter().map(|_| Err(AnnounceError::Unavailable)).collect();
+        }
+        let gate = self.tracker.state.lock().unwrap().gate.clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.unwrap().forget();
         }
         items.iter().map(|item| self.tracker.answer(&self.me, item)).collect()
     }

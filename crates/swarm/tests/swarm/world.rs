@@ -104,7 +104,10 @@ impl Node {
     }
 
     pub(crate) fn received_in_all(&self) -> u64 {
-        [Source::Peer, Source::Owner, Source::Web].map(|source| self.received(source)).iter().sum()
+        [Source::Peer, Source::Owner, Source::Web, Source::Tracker]
+            .map(|source| self.received(source))
+            .iter()
+            .sum()
     }
 
     pub(crate) fn sent(&self) -> u64 {

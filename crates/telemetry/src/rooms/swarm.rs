@@ -14,6 +14,8 @@ label! {
         Owner = "owner",
         /// An owner over HTTP.
         Web = "web",
+        /// The tracker's answer.
+        Tracker = "tracker",
     }
 }
 

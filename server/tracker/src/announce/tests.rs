@@ -20,7 +20,7 @@ impl FakeSource {
         Arc::new(Self(Mutex::new(Some(blobs))))
     }
 
-    fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, SourceError> {
+    fn bytes(&self, digest: &Digest) -> Result<Option<Vec<u8>>, SourceError> {
         let blobs = self.0.lock().unwrap();
         blobs
             .as_ref()
@@ -32,11 +32,16 @@ impl FakeSource {
 #[async_trait]
 impl MetainfoSource for FakeSource {
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, SourceError> {
-        Ok(self.content(digest)?.map(|content| content.len() as u64))
+        Ok(self.bytes(digest)?.map(|content| content.len() as u64))
     }
 
     async fn metainfo(&self, digest: &Digest) -> Result<Option<Metainfo>, SourceError> {
-        Ok(self.content(digest)?.map(|content| Metainfo::of(*digest, &content)))
+        Ok(self.bytes(digest)?.map(|content| Metainfo::of(*digest, &content)))
+    }
+
+    async fn content(&self, digest: &Digest, size_max: u64) -> Result<Option<Bytes>, SourceError> {
+        let small = |content: &Vec<u8>| content.len() as u64 <= size_max;
+        Ok(self.bytes(digest)?.filter(small).map(Bytes::from))
     }
 }
 
@@ -68,6 +73,7 @@ fn item(event: AnnounceEvent, complete: bool, need_metainfo: bool) -> AnnounceIt
         repository: None,
         known: 0,
         peers_wanted: PEERS_WANTED,
+        content_max: 0,
     }
 }
 
@@ -271,4 +277,24 @@ async fn rights_that_cannot_be_looked_up_are_asked_for_again() {
     let asked = of("team/broken", item(Started, false, true));
     let error = ask(&tracker, 1, asked, Instant::now()).await.unwrap_err();
     assert_eq!(error.code, ItemErrorCode::Unavailable);
+}
+
+#[tokio::test]
+async fn a_small_blob_comes_inside_the_answer_to_whoever_wants_it() {
+    let large = vec![7; CONTENT_LEN_MAX as usize + 1];
+    let source = FakeSource::with(&[BLOB, &large, b""]);
+    let tracker = tracker(&source);
+    let content_of = async |content: &[u8], content_max: u64| {
+        let digest = Digest::sha256(content);
+        let item = AnnounceItem { digest, content_max, ..item(Started, false, true) };
+        let reply = ask(&tracker, 1, item, Instant::now()).await.unwrap();
+        assert_eq!(reply.metainfo.map(|metainfo| metainfo.size()), Some(content.len() as u64));
+        reply.content
+    };
+    assert_eq!(content_of(BLOB, 65_536).await, BLOB);
+    assert_eq!(content_of(BLOB, u64::MAX).await, BLOB);
+    assert_eq!(content_of(BLOB, BLOB.len() as u64 - 1).await, Bytes::new());
+    assert_eq!(content_of(BLOB, 0).await, Bytes::new());
+    assert_eq!(content_of(&large, u64::MAX).await, Bytes::new(), "whatever a peer takes");
+    assert_eq!(content_of(b"", u64::MAX).await, Bytes::new(), "an empty blob has no content");
 }
