@@ -11,6 +11,7 @@ mod noise;
 mod plot;
 mod registry;
 mod run;
+mod simulate;
 mod swarm;
 
 use anyhow::Result;
@@ -20,6 +21,8 @@ use anyhow::Result;
 pub(crate) enum Command {
     /// One blob to many agents over shaped links in network namespaces; needs root
     Swarm(swarm::Arguments),
+    /// Fleets in virtual time, on the real cores
+    Simulate(simulate::Arguments),
     /// Our server beside other registries, in one run
     Registry(registry::Arguments),
 }
@@ -28,6 +31,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Swarm(arguments) => swarm::run(arguments),
+        Command::Simulate(arguments) => simulate::run(arguments),
         Command::Registry(arguments) => registry::run(arguments),
     }
 }

@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("http", &["telemetry"]),
     ("metadata", &["oci", "telemetry"]),
     ("swarm-protocol", &["oci", "swarm-types"]),
+    ("swarm-sim", &["oci", "swarm-types", "swarm-protocol"]),
     ("store", &["oci", "swarm-types"]),
     ("api", &["oci", "ring", "swarm-types", "http"]),
     ("swarm", &["oci", "swarm-types", "swarm-protocol", "store", "telemetry"]),
@@ -60,14 +61,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("test-images", &["oci"]),
     ("e2e", &["oci", "http", "swarm-types", "swarm-protocol", "test-images"]),
     // The programs only so that one set of features is resolved for them and for the tools; see its Cargo.toml.
-    ("xtask", &["oci", "test-images", "e2e", "agent", "server"]),
+    ("xtask", &["oci", "test-images", "swarm-sim", "e2e", "agent", "server"]),
 ];
 
 /// Roles of the server, which know each other only through `api`. Their tests may wire a real sibling behind such a trait.
 const SIBLINGS: &[&str] = &["registry", "tags", "tracker", "origin"];
 
 /// Crates without disk, network or clock.
-const PURE: &[&str] = &["oci", "ring", "swarm-types", "swarm-protocol"];
+const PURE: &[&str] = &["oci", "ring", "swarm-types", "swarm-protocol", "swarm-sim"];
 /// What would bring disk, network or clock into a pure crate.
 const IMPURE: &[&str] =
     &["tokio", "hyper", "hyper-util", "nix", "rusqlite", "tempfile", "tracing-subscriber"];

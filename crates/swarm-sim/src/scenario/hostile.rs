@@ -1,0 +1,66 @@
+//! Peers that mean harm. Every honest agent is measured against the bound of the honest, who must have the right bytes.
+
+use super::Run;
+use crate::figure::Figure;
+use crate::fleet::{Fleet, FleetSpec};
+use crate::script::Script;
+use crate::spec::{Nature, Spec};
+
+const MB: u64 = 1_000_000;
+
+/// Honest agents, and hostile nodes beside them.
+const HONEST: u32 = 100;
+const HOSTILE: u32 = 20;
+
+/// Sybils: one machine's link shared by many identities that claim everything and give nothing.
+const SYBILS: u32 = 200;
+
+fn usual(run: &Run) -> FleetSpec {
+    let mut of = run.fleet(HONEST, 128 * MB, 25 * MB / 2);
+    of.net.slice = 32 * 1024;
+    of
+}
+
+/// A fleet with `count` further nodes of a nature, which are there before the honest begin.
+fn beset(run: &mut Run, name: &str, count: u32, spec: impl Fn(Spec) -> Spec, misled: bool) {
+    let of = usual(run);
+    let mut fleet = Fleet::new(&of, |_, spec| spec);
+    for _ in 0..count {
+        let node = fleet.add(spec(Spec::new(shoal_swarm_protocol::Role::Agent, of.rate)));
+        // A liar is complete at once, in its own words; the others download like anybody.
+        fleet.world.at(0.0, Script::Meddle(node, fleet.blobs[0]));
+    }
+    for agent in fleet.agents.clone().into_iter().filter(|_| misled) {
+        fleet.world.at(0.05, Script::Mislead(agent));
+    }
+    fleet.open(|_| 0.1);
+    run.finish(&mut fleet);
+    let report = fleet.report();
+    run.line(&format!("hostile {name}"), &report);
+    let worst = crate::report::quantile(&report.own_ratios, 1.0);
+    run.put(Figure::new(format!("hostile_{name}_max"), worst, "× own bound").at_most(1.3));
+    run.put(Figure::new(format!("hostile_{name}_missing"), report.missing as f64, "agents").at_most(0.0));
+    let honest = |count: &dyn Fn(&crate::node::Counts) -> u64| -> f64 {
+        let nodes = || fleet.agents.iter().chain(&fleet.owners);
+        nodes().map(|node| count(fleet.world.node(*node).counts())).max().unwrap_or(0) as f64
+    };
+    run.put(
+        Figure::new(format!("hostile_{name}_wrong"), honest(&|counts| counts.wrong), "blobs").at_most(0.0),
+    );
+    let unsent = honest(&|counts| counts.unsent_max) / (1 << 20) as f64;
+    run.put(Figure::new(format!("hostile_{name}_queued_max"), unsent, "MiB per node").at_most(64.0));
+    let innocent = fleet.agents.iter().flat_map(|node| &fleet.world.node(*node).counts().banned);
+    let innocent = innocent.filter(|banned| fleet.agents.contains(banned)).count();
+    run.put(Figure::new(format!("hostile_{name}_honest_banned"), innocent as f64, "bans").at_most(0.0));
+}
+
+pub(super) fn hostile(run: &mut Run) {
+    beset(run, "nobody", 0, |spec| spec, false);
+    beset(run, "corrupt", HOSTILE, |spec| spec.nature(Nature::Corrupt), false);
+    beset(run, "stalling", HOSTILE, |spec| spec.nature(Nature::Stalling), false);
+    beset(run, "lying", HOSTILE, |spec| spec.nature(Nature::Lying), false);
+    beset(run, "flooding", HOSTILE, |spec| spec.nature(Nature::Flooding), false);
+    let sybil = |spec: Spec| Spec { up: spec.up / u64::from(SYBILS) * 4, ..spec.nature(Nature::Stalling) };
+    beset(run, "sybils", SYBILS, sybil, false);
+    beset(run, "metainfo", 0, |spec| spec, true);
+}

@@ -1,0 +1,53 @@
+//! The scenarios at a size that a debug build runs in seconds.
+
+use super::*;
+
+fn run(name: &str, options: &Options) -> Outcome {
+    Scenario::named(name).expect("it is in the list").run(options, None)
+}
+
+fn value(outcome: &Outcome, name: &str) -> f64 {
+    outcome.figures.iter().find(|figure| figure.name == name).expect("it has been measured").value
+}
+
+fn few(agents: u32, size: u64) -> Options {
+    Options { agents: Some(agents), size: Some(size), seed: 1, ..Options::default() }
+}
+
+#[test]
+fn names_differ_and_every_scenario_is_found() {
+    for scenario in SCENARIOS {
+        let same = SCENARIOS.iter().filter(|other| other.name == scenario.name).count();
+        assert!(same == 1 && Scenario::named(scenario.name).is_some(), "{}", scenario.name);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_a_different_one() {
+    let trail = |seed| run("h1", &Options { seed, ..few(6, 4 << 20) }).trails;
+    assert_eq!(trail(5), trail(5));
+    assert_ne!(trail(5), trail(6));
+}
+
+#[test]
+fn the_headline_bench_holds_its_bars() {
+    let outcome = run("h1", &Options { seed: 1, ..Options::default() });
+    let failing: Vec<_> = outcome.figures.iter().filter(|figure| !figure.holds()).collect();
+    assert!(failing.is_empty(), "{failing:?}");
+}
+
+#[test]
+fn a_fleet_with_krakens_rates_comes_near_its_bound() {
+    let outcome = run("kraken", &few(60, 400_000_000));
+    assert!(value(&outcome, "kraken_missing") < 0.5);
+    let over = value(&outcome, "kraken_p50") / value(&outcome, "kraken_bound");
+    assert!(over < 1.5, "{:?}", outcome.lines);
+}
+
+#[test]
+fn nobody_is_left_over_when_agents_the_tracker_or_an_owner_die() {
+    for name in ["killed", "dead-tracker", "origin-dies", "staggered"] {
+        let outcome = run(name, &few(24, 16_000_000));
+        assert!(value(&outcome, &format!("{name}_missing")) < 0.5, "{:?}", outcome.lines);
+    }
+}
