@@ -19,6 +19,7 @@
 //! The price: two files per large blob; and, in a cache, one short read for each at start.
 
 mod append;
+mod arriving;
 mod blob;
 mod commit;
 mod counting;
@@ -50,6 +51,7 @@ mod uploads;
 mod verified;
 mod writer;
 
+pub use arriving::PieceWriter;
 pub use blob::Blob;
 pub use direct::Buffer;
 pub use error::{Error, ErrorKind, NoSpace, Result};

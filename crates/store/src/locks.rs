@@ -1,7 +1,8 @@
 //! The two kinds of lock in the store, and the order in which they may be taken.
 //!
 //! Order, outermost first: a partial's slot → the evictor → an opened blob's slot → a digest's stripe → maps and counters (leaves,
-//! held for a few instructions). The evictor only *tries* partials' slots, so it never waits for somebody who waits for it.
+//! held for a few instructions). The lease of an arriving piece stands aside: it is held over a write of that piece, only leaves are
+//! taken inside it, and whoever gets a newer lease of the piece waits for the one before. The evictor only *tries* partials' slots, so it never waits for somebody who waits for it.
 //! No leaf and no stripe is held while bytes of a blob are read, written or synced; a stripe is held over the renames, unlinks
 //! and the directory sync that make a blob appear or vanish, so that for one digest these happen one after the other.
 

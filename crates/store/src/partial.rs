@@ -5,6 +5,7 @@
 //! because after a power failure the byte may have reached the disk and the piece not. No lock is held while pieces are hashed,
 //! written or read, so different pieces are written in parallel.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_swarm_types::{Bitfield, Metainfo, PieceIndex};
 
+use crate::arriving::{Former, Lease};
 use crate::blob::{self, Blob};
 use crate::commit::Placed;
 use crate::error::{Error, Result};
@@ -57,6 +59,8 @@ pub(crate) struct Live {
 
 struct Progress {
     have: Bitfield,
+    /// Who may write to the places of pieces that are not there.
+    leases: BTreeMap<PieceIndex, Arc<Lease>>,
     end: Option<End>,
 }
 
@@ -70,6 +74,10 @@ enum End {
 impl Partial {
     pub(crate) const fn new(live: Arc<Live>) -> Self {
         Self { live }
+    }
+
+    pub(crate) const fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     /// The blob's digest.
@@ -98,19 +106,7 @@ impl Partial {
         if !live.metainfo.verify(index, bytes) {
             return Err(Error::CorruptPiece { digest: *self.digest(), index });
         }
-        if live.has(index)? {
-            return Ok(Written::Duplicate);
-        }
-        let start = live.metainfo.layout().piece_range(index).start;
-        live.data.write_all_at(bytes, start).map_err(|source| Error::io("write", &live.path, source))?;
-        passed(Step::PieceWritten);
-        live.write_claim(index, true)?;
-        passed(Step::PieceClaimed);
-        if !hold(&live.progress).have.set(index) {
-            return Ok(Written::Duplicate);
-        }
-        live.slot.settle(&live.shared.space, bytes.len() as u64);
-        Ok(Written::Stored)
+        live.put(index, &[bytes])
     }
 
     /// Reads one piece and verifies it.
@@ -222,7 +218,7 @@ impl Live {
     ) -> Self {
         let path = shared.paths.partial(metainfo.digest(), Part::Data);
         let claims_path = shared.paths.partial(metainfo.digest(), Part::Have);
-        let progress = Mutex::new(Progress { have, end: None });
+        let progress = Mutex::new(Progress { have, leases: BTreeMap::new(), end: None });
         Self {
             shared: shared.clone(),
             slot: slot.clone(),
@@ -243,8 +239,53 @@ impl Live {
         hold(&self.progress).end
     }
 
+    /// Gives the lease of a piece, also if somebody has it when `displace` is set; `None` when there is none to be had, or none is
+    /// needed because the piece is there.
+    pub(crate) fn lease(
+        &self,
+        index: PieceIndex,
+        lease: &Arc<Lease>,
+        displace: bool,
+    ) -> Result<Option<Former>> {
+        piece::check_index(&self.metainfo, index)?;
+        let mut progress = hold(&self.progress);
+        if progress.end == Some(End::Discarded) {
+            return Err(Error::PartialNotFound(*self.metainfo.digest()));
+        }
+        let is_taken = progress.leases.contains_key(&index);
+        if progress.end.is_some() || progress.have.has(index) || is_taken && !displace {
+            return Ok(None);
+        }
+        Ok(Some(Former(progress.leases.insert(index, lease.clone()))))
+    }
+
+    /// Gives a lease back, unless somebody else has it by now.
+    pub(crate) fn release(&self, index: PieceIndex, lease: &Arc<Lease>) {
+        let mut progress = hold(&self.progress);
+        if progress.leases.get(&index).is_some_and(|held| Arc::ptr_eq(held, lease)) {
+            progress.leases.remove(&index);
+        }
+    }
+
+    /// Writes bytes of a piece whose lease the caller has.
+    pub(crate) fn write_at(&self, index: PieceIndex, at: u32, bytes: &[u8]) -> Result<()> {
+        let start = self.metainfo.layout().piece_range(index).start + u64::from(at);
+        self.data.write_all_at(bytes, start).map_err(|source| Error::io("write", &self.path, source))
+    }
+
+    /// A piece is written and checked: from now on it is there.
+    pub(crate) fn claim(&self, index: PieceIndex) -> Result<Written> {
+        self.write_claim(index, true)?;
+        passed(Step::PieceClaimed);
+        if !hold(&self.progress).have.set(index) {
+            return Ok(Written::Duplicate);
+        }
+        self.slot.settle(&self.shared.space, u64::from(self.metainfo.layout().piece_len(index)));
+        Ok(Written::Stored)
+    }
+
     /// Whether a piece is there, while the download exists.
-    fn has(&self, index: PieceIndex) -> Result<bool> {
+    pub(crate) fn has(&self, index: PieceIndex) -> Result<bool> {
         let progress = hold(&self.progress);
         if progress.end == Some(End::Discarded) {
             return Err(Error::PartialNotFound(*self.metainfo.digest()));

@@ -205,9 +205,50 @@ fn put_join(out: &mut BytesMut, swarm: u32, digest: &Digest, owner: bool, grant:
     out.put_slice(bitfield);
 }
 
+/// One frame, or the beginning of a long one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A whole message; never a [`Message::Piece`].
+    Message(Message),
+    /// The head of a piece; [`PieceHead::len`] bytes of the piece follow in the stream.
+    Piece(PieceHead),
+}
+
+/// As [`decode`], but of a piece only the head is taken off, so that its bytes can be read to where they belong.
+///
+/// # Errors
+/// [`CodecError`], as soon as the length and type are at hand.
+pub fn decode_frame(input: &mut BytesMut) -> Result<Option<Frame>, CodecError> {
+    let Some((Kind::Piece, body_len, _)) = frame_head(input)? else {
+        return Ok(decode(input)?.map(Frame::Message));
+    };
+    if input.len() < FRAME_HEAD_LEN + PIECE_HEAD_LEN {
+        return Ok(None);
+    }
+    input.advance(FRAME_HEAD_LEN);
+    let (swarm, index, queue) = (input.get_u32(), PieceIndex(input.get_u32()), input.get_u32());
+    // The length has passed its check.
+    let len = u32::try_from(body_len - PIECE_HEAD_LEN).unwrap_or(u32::MAX);
+    Ok(Some(Frame::Piece(PieceHead { swarm, index, queue, len })))
+}
+
 /// Takes one frame off the front of `input`; `None` while it is incomplete. Reserves room for the rest of a frame whose length has
 /// passed its check.
 pub fn decode(input: &mut BytesMut) -> Result<Option<Message>, CodecError> {
+    let Some((kind, body_len, wrong)) = frame_head(input)? else { return Ok(None) };
+    let frame_len = FRAME_HEAD_LEN + body_len;
+    if input.len() < frame_len {
+        input.reserve(frame_len - input.len());
+        return Ok(None);
+    }
+    let mut body = input.split_to(frame_len).freeze();
+    body.advance(FRAME_HEAD_LEN);
+    read_body(kind, body, wrong).map(Some)
+}
+
+/// The type and the checked length of the frame that begins, and what to say if the length proves wrong after all; `None` until
+/// both are there.
+fn frame_head(input: &BytesMut) -> Result<Option<(Kind, usize, CodecError)>, CodecError> {
     let Some(&[a, b, c, d, byte]) = input.first_chunk::<FRAME_HEAD_LEN>() else {
         // A length alone can already be wrong: there is no frame of nothing, and none beyond the longest.
         return match input.first_chunk::<4>().map(|len| u32::from_be_bytes(*len)) {
@@ -225,14 +266,7 @@ pub fn decode(input: &mut BytesMut) -> Result<Option<Message>, CodecError> {
     if !(shortest..=longest).contains(&body_len) {
         return Err(wrong);
     }
-    let frame_len = FRAME_HEAD_LEN + body_len;
-    if input.len() < frame_len {
-        input.reserve(frame_len - input.len());
-        return Ok(None);
-    }
-    let mut body = input.split_to(frame_len).freeze();
-    body.advance(FRAME_HEAD_LEN);
-    read_body(kind, body, wrong).map(Some)
+    Ok(Some((kind, body_len, wrong)))
 }
 
 /// Reads a body whose length is within the limits of its kind.

@@ -147,6 +147,9 @@ impl Core {
             Input::DialFailed { addr } => self.dial_failed(addr),
             Input::Disconnected { conn } => self.disconnected(conn),
             Input::Received { conn, message } => self.received(conn, message),
+            Input::PieceArrived { conn, swarm, index, queue, len } => {
+                self.piece_arrived(conn, swarm, index, queue, len);
+            }
             Input::Drained { conn } => self.drained(conn),
             Input::SendFailed { conn, digest, index } => self.send_failed(conn, digest, index),
             Input::PieceStored { digest, index } => self.piece_stored(digest, index),

@@ -314,6 +314,20 @@ pub enum Input {
         /// The message.
         message: Message,
     },
+    /// A [`Message::Piece`] came in whose bytes the driver keeps: it has them at hand, or on the way to the disk, when the core answers
+    /// with [`Output::StorePiece`], which then has no bytes. In its turn among the messages of the connection.
+    PieceArrived {
+        /// On which connection.
+        conn: ConnId,
+        /// The sender's channel number.
+        swarm: u32,
+        /// The piece.
+        index: PieceIndex,
+        /// Bytes still waiting in the sender's upload queue.
+        queue: u32,
+        /// How many bytes came.
+        len: u32,
+    },
     /// The send queue of a connection has fallen below its low-water mark: every piece handed over by [`Output::SendPiece`] is on its
     /// way. Must follow each of them sooner or later, unless it failed; one may stand for several.
     Drained {
@@ -449,7 +463,7 @@ pub enum Output {
         index: PieceIndex,
         /// Who delivered it.
         source: Source,
-        /// Its bytes.
+        /// Its bytes; none when it came by [`Input::PieceArrived`].
         data: Bytes,
     },
     /// Fetch a piece as an HTTP range; answer [`Input::WebFetched`] or [`Input::WebFailed`].

@@ -45,7 +45,7 @@ mod upload;
 mod window;
 
 pub use crate::codec::{
-    CodecError, FRAME_LEN_MAX, PieceHead, decode, encode, encode_head, encode_piece_head,
+    CodecError, FRAME_LEN_MAX, Frame, PieceHead, decode, decode_frame, encode, encode_head, encode_piece_head,
 };
 pub use crate::core::{Core, CoreConfig};
 pub use crate::handshake::{HANDSHAKE_LEN, Handshake, HandshakeError};

@@ -12,6 +12,8 @@ pub mod zone;
 
 pub use bitfield::Bitfield;
 pub use layout::{Layout, PieceIndex, PieceLength};
-pub use metainfo::{DecodeMetainfoError, Metainfo, MetainfoHead, PieceDigest, PieceDigester};
+pub use metainfo::{
+    DecodeMetainfoError, Metainfo, MetainfoHead, PieceCheck, PieceDigest, PieceDigester, PieceVerdict,
+};
 pub use peer::{PeerId, PeerInfo};
 pub use zone::{InvalidZoneName, Zone, ZoneName};

@@ -129,6 +129,17 @@ impl Metainfo {
         digest_piece(&self.layout, index, bytes) == *want
     }
 
+    /// Checks the piece at `index` while its bytes arrive; `None` beyond the last piece.
+    pub fn check(&self, index: PieceIndex) -> Option<PieceCheck> {
+        let want = *self.pieces.get(index.0 as usize)?;
+        let mut hasher = Hasher::new();
+        let is_root = self.layout.piece_count() <= 1;
+        if !is_root {
+            hasher.set_input_offset(self.layout.piece_range(index).start);
+        }
+        Some(PieceCheck { hasher, index, len: self.layout.piece_len(index), is_root, want })
+    }
+
     /// The wire and disk form: magic, digest, size, piece length, root, piece digests. Integers are big-endian.
     pub fn encode(&self) -> Vec<u8> {
         let name = self.digest.to_string();
@@ -161,6 +172,69 @@ impl Metainfo {
             return Err(DecodeMetainfoError::Root);
         }
         Ok(Self { digest, layout, pieces: pieces.into(), root })
+    }
+}
+
+/// A piece that is being checked byte by byte, in order, so that its bytes are looked at while they are in the processor's cache.
+#[derive(Clone, Debug)]
+pub struct PieceCheck {
+    hasher: Hasher,
+    index: PieceIndex,
+    len: u32,
+    is_root: bool,
+    want: PieceDigest,
+}
+
+impl PieceCheck {
+    /// Which piece it is.
+    pub const fn index(&self) -> PieceIndex {
+        self.index
+    }
+
+    /// The length of the whole piece in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "no piece is empty")]
+    pub const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Adds the next bytes. Fastest in portions of 16 KiB or a power of two more.
+    pub fn update(&mut self, bytes: &[u8]) {
+        // What is too long is wrong, whatever it is; the hash of a piece must not go on into the next one's place.
+        let room = u64::from(self.len).saturating_sub(self.hasher.count());
+        let take = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        self.hasher.update(&bytes[..take]);
+        if take < bytes.len() {
+            self.len = 0;
+        }
+    }
+
+    /// What has come of it.
+    pub fn finish(self) -> PieceVerdict {
+        let is_whole = self.hasher.count() == u64::from(self.len);
+        let digest = || {
+            if self.is_root { *self.hasher.finalize().as_bytes() } else { self.hasher.finalize_non_root() }
+        };
+        PieceVerdict { index: self.index, len: self.len, is_good: is_whole && digest() == self.want.0 }
+    }
+}
+
+/// What came of checking a piece. Only [`PieceCheck::finish`] makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PieceVerdict {
+    index: PieceIndex,
+    len: u32,
+    is_good: bool,
+}
+
+impl PieceVerdict {
+    /// Whether exactly the bytes of the piece at `index`, `len` of them, were seen.
+    pub const fn is_good(&self, index: PieceIndex, len: u64) -> bool {
+        self.is_good && self.index.0 == index.0 && self.len as u64 == len
+    }
+
+    /// Which piece it is.
+    pub const fn index(&self) -> PieceIndex {
+        self.index
     }
 }
 
@@ -339,6 +413,31 @@ mod tests {
         513 * 65_536,
         1024 * 65_536 + 12_345,
     ];
+
+    #[test]
+    fn a_piece_is_checked_in_portions_as_it_is_at_once() {
+        for size in [1_usize, 1000, 65_536, 200_001] {
+            let bytes: Vec<u8> = (0..size).map(|at| (at * 7 % 251) as u8).collect();
+            let metainfo = Metainfo::of(Digest::sha256(&bytes), &bytes);
+            for index in (0..metainfo.layout().piece_count()).map(PieceIndex) {
+                let range = metainfo.layout().piece_range(index);
+                let piece = &bytes[range.start as usize..range.end as usize];
+                let checked = |bytes: &[u8], portion: usize| {
+                    let mut check = metainfo.check(index).unwrap();
+                    bytes.chunks(portion).for_each(|portion| check.update(portion));
+                    check.finish().is_good(index, range.end - range.start)
+                };
+                assert!(checked(piece, 1000) && checked(piece, size));
+                assert!(!checked(&piece[..piece.len() - 1], 1000), "too short");
+                let long: Vec<u8> = piece.iter().copied().chain([0]).collect();
+                assert!(!checked(&long, 1000), "too long");
+                let mut wrong = piece.to_vec();
+                wrong[piece.len() / 2] ^= 1;
+                assert!(!checked(&wrong, 1000));
+            }
+            assert!(metainfo.check(PieceIndex(metainfo.layout().piece_count())).is_none());
+        }
+    }
 
     #[test]
     fn root_is_the_blake3_hash_of_the_blob() {

@@ -16,7 +16,7 @@ use shoal_swarm_protocol::{BlobPhase, Core, CoreConfig, Handshake, Input, Role, 
 use shoal_telemetry::SwarmMetrics;
 use tokio::net::TcpListener;
 use tokio::select;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info};
@@ -26,7 +26,7 @@ use crate::blobs::Blobs;
 use crate::conns::Conns;
 use crate::desk::Desk;
 use crate::dial::Dialer;
-use crate::disk::Disk;
+use crate::disk::{Disk, Landed};
 use crate::error::{OpenError, ReadError};
 use crate::event::{Command, Event};
 use crate::grant::GrantCheck;
@@ -61,8 +61,8 @@ pub(crate) struct Actor {
     times: Times,
     /// Inputs that the core has not seen yet: answers that were at hand at once.
     inbox: VecDeque<Input>,
-    /// Memory of the piece that the core is looking at, until it is on its way to the disk.
-    in_hand: Option<OwnedSemaphorePermit>,
+    /// The bytes of the piece that the core is looking at, until they are on their way to the disk.
+    in_hand: Option<Landed>,
     conns: Conns,
     /// Who may have pieces.
     grants: Arc<dyn GrantCheck>,
@@ -190,6 +190,7 @@ impl Actor {
     /// Lets go of what is no longer needed.
     fn sweep(&mut self) {
         self.disk.handles().sweep(HANDLE_IDLE);
+        self.conns.sweep();
         let statuses = self.core.statuses();
         self.gauges.show(&statuses);
         for status in statuses {

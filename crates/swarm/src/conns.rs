@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use shoal_swarm_protocol::ConnId;
 use tokio::sync::mpsc;
 
-use crate::conn::{Budget, Conn, Outgoing, Tools};
+use crate::conn::{Conn, Outgoing, Tools};
 use crate::disk::Disk;
 use crate::envelope::Stream;
 use crate::event::Event;
 use crate::limits::CONNECTIONS_SPARE;
 use crate::options::SwarmOptions;
+use crate::pool::Pool;
 
 /// Every connection that the core knows of.
 pub(crate) struct Conns {
@@ -23,9 +24,9 @@ pub(crate) struct Conns {
 impl Conns {
     /// No connection yet.
     pub(crate) fn new(options: &SwarmOptions, disk: Disk, events: mpsc::Sender<Event>) -> Self {
-        let budget = Budget::new(options.bounds.inbound_bytes_max);
         let max = options.limits.connections_max as usize + CONNECTIONS_SPARE;
-        let tools = Tools { budget, disk, times: options.times.clone(), events };
+        let pool = Pool::new(options.bounds.inbound_bytes_max);
+        let tools = Tools { pool, disk, times: options.times.clone(), events };
         Self { open: HashMap::new(), next: 0, max, tools }
     }
 
@@ -54,6 +55,11 @@ impl Conns {
     /// Ends a connection; what is queued on it is still sent. False when it was not open.
     pub(crate) fn close(&mut self, id: ConnId) -> bool {
         self.open.remove(&id).is_some()
+    }
+
+    /// Lets go of memory that is no longer needed.
+    pub(crate) fn sweep(&self) {
+        self.tools.pool.sweep();
     }
 
     /// Ends all of them.

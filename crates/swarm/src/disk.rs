@@ -17,12 +17,11 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::cache::PieceCache;
 use crate::event::Event;
 use crate::handles::Handles;
 use crate::limits::{Bounds, DISK_QUEUE_MAX};
 use crate::view::Storage;
-pub(crate) use job::{Job, Load};
+pub(crate) use job::{Job, Landed, Load};
 
 /// Disk workers. Clones share them.
 #[derive(Clone)]
@@ -31,7 +30,6 @@ pub(crate) struct Disk(Arc<Shared>);
 struct Shared {
     store: Store,
     handles: Handles,
-    cache: PieceCache,
     events: mpsc::Sender<Event>,
     workers_max: usize,
     queue: Mutex<Queue>,
@@ -59,7 +57,6 @@ impl Disk {
         Self(Arc::new(Shared {
             store,
             handles: Handles::default(),
-            cache: PieceCache::new(bounds.cache_bytes_max),
             events,
             workers_max: bounds.disk_workers.max(1),
             queue: Mutex::default(),
@@ -75,11 +72,6 @@ impl Disk {
     /// Open files.
     pub(crate) fn handles(&self) -> &Handles {
         &self.0.handles
-    }
-
-    /// A verified piece from memory, if it is there.
-    pub(crate) fn cached(&self, digest: &Digest, index: PieceIndex) -> Option<Bytes> {
-        self.0.cache.get(digest, index)
     }
 
     /// Queues a job whose result reaches the actor as [`Event::Disk`].

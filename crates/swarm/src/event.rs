@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_store::ErrorKind;
-use shoal_swarm_protocol::{AnnounceError, AnnounceReply, BlobStatus, ConnId, Message, Source};
+use shoal_swarm_protocol::{AnnounceError, AnnounceReply, BlobStatus, ConnId, Message, PieceHead, Source};
 use shoal_swarm_types::{Metainfo, PeerId, PieceIndex, Zone};
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
+use crate::disk::Landed;
 use crate::envelope::Stream;
 use crate::error::{OpenError, ReadError};
 use crate::view::{Storage, View};
@@ -20,8 +21,10 @@ pub(crate) enum Event {
     Connected(Arrival),
     /// Dialling failed.
     DialFailed { addr: SocketAddr },
-    /// A message came in. The permit stands for the memory of its payload until that is on disk.
-    Received { conn: ConnId, message: Message, permit: Option<OwnedSemaphorePermit> },
+    /// A message came in.
+    Received { conn: ConnId, message: Message },
+    /// A piece came in, and where its bytes are.
+    Arrived { conn: ConnId, head: PieceHead, landed: Landed },
     /// A piece could not be read in order to be sent, for this reason.
     SendFailed { conn: ConnId, digest: Digest, index: PieceIndex, why: ErrorKind },
     /// A connection's send queue has fallen below its low-water mark.

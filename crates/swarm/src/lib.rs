@@ -13,7 +13,6 @@
 mod actor;
 pub mod announce;
 mod blobs;
-mod cache;
 mod conn;
 mod conns;
 mod desk;
@@ -30,6 +29,7 @@ pub mod limits;
 mod listen;
 mod metrics;
 mod options;
+mod pool;
 mod reader;
 mod swarm;
 mod view;

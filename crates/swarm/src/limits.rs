@@ -33,6 +33,14 @@ pub(crate) const DIALS_MAX: usize = 64;
 /// How long the listener rests after `accept` failed (usually: no file descriptors left), so that it does not spin.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes of a piece that are received, hashed and written at a time. Longer ones save little: a system call and a hand-over to another
+/// thread for each cost some 20 µs, moving the bytes through the processor 100. They must fit into the second-level cache.
+pub(crate) const SEGMENT_LEN: usize = 128 * 1024;
+
+/// Channels of a peer of which the reading side knows the blob: as many as the core allows on a connection, which ends one that has
+/// more.
+pub(crate) const CHANNELS_KNOWN_MAX: usize = 1024;
+
 /// Read buffer of a connection for everything but piece payloads: control messages are a few dozen bytes, so one read takes in
 /// hundreds of them, and at most this much of a piece is copied once more.
 pub(crate) const READ_BUFFER_LEN: usize = 8 * 1024;
@@ -155,8 +163,6 @@ impl Default for Times {
 pub struct Bounds {
     /// Bytes of pieces that were received and are not on disk yet. When it is used up, sockets are not read.
     pub inbound_bytes_max: usize,
-    /// Bytes of verified pieces kept in memory for readers and peers that want them right after arrival.
-    pub cache_bytes_max: usize,
     /// Blocking threads that read, write and hash at once.
     pub disk_workers: usize,
 }
@@ -164,9 +170,9 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            // What the core has in flight at most; sixteen of the longest pieces, half a second of a 1 Gbit/s link.
-            inbound_bytes_max: 64 * 1024 * 1024,
-            cache_bytes_max: 16 * 1024 * 1024,
+            // A segment for each connection that an agent may have (160), so that senders who stop half way keep nobody else from being
+            // read, and nearly as many again for what waits for the disk. In practice it is a tenth of that.
+            inbound_bytes_max: 32 * 1024 * 1024,
             // Hashing runs at more than 1 GB/s per core, so a few threads outrun any network card we know; more would only
             // take cores from the containers of the node.
             disk_workers: 4,

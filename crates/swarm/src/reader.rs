@@ -70,10 +70,6 @@ impl BlobReader {
             return Ok(Bytes::new());
         }
         for _ in 0..=HEALS_MAX {
-            if let Some(piece) = self.swarm.disk().cached(&self.digest, index) {
-                self.want(index);
-                return Ok(piece);
-            }
             let storage = self.arrival(index).await?;
             let read = self.swarm.disk().read(storage, index).await.ok_or(ReadError::Unavailable)?;
             match read {

@@ -314,18 +314,18 @@ impl Core {
         Ok(())
     }
 
-    /// A piece came from a peer.
+    /// A piece came from a peer: so many bytes, which the driver may have kept.
     pub(super) fn piece_came(
         &mut self,
         conn: ConnId,
         digest: Digest,
         index: PieceIndex,
         queue: u32,
-        data: Bytes,
+        (len, data): (u32, Bytes),
     ) -> Verdict {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let asked = peer.settle(digest, index).ok_or(Violation::Unrequested)?;
-        if asked.len != data.len() as u64 {
+        if asked.len != u64::from(len) {
             return Err(Violation::PieceLen);
         }
         (peer.queue, peer.used, peer.progress) = (u64::from(queue), self.now, self.now);

@@ -1,5 +1,6 @@
 //! Messages from peers: each is checked against what was said before, then handed to the room that it concerns.
 
+use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_swarm_types::{Bitfield, PieceIndex};
 
@@ -20,6 +21,25 @@ impl Core {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.heard = self.now;
         if let Err(violation) = self.obey(conn, message) {
+            self.close_conn(conn, CloseReason::Violation(violation));
+        }
+    }
+
+    /// A piece came in whose bytes the driver keeps.
+    pub(super) fn piece_arrived(
+        &mut self,
+        conn: ConnId,
+        swarm: u32,
+        index: PieceIndex,
+        queue: u32,
+        len: u32,
+    ) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.heard = self.now;
+        let verdict = self.with_member(conn, swarm, Some(index), |core, digest| {
+            core.piece_came(conn, digest, index, queue, (len, Bytes::new()))
+        });
+        if let Err(violation) = verdict {
             self.close_conn(conn, CloseReason::Violation(violation));
         }
     }
@@ -63,8 +83,10 @@ impl Core {
                 Ok(())
             }),
             Message::Piece { swarm, index, queue, data } => {
+                // No message is longer than a u32 can say.
+                let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
                 self.with_member(conn, swarm, Some(index), |core, digest| {
-                    core.piece_came(conn, digest, index, queue, data)
+                    core.piece_came(conn, digest, index, queue, (len, data))
                 })
             }
             Message::Reject { swarm, index } => {

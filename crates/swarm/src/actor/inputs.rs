@@ -2,7 +2,9 @@
 
 use shoal_oci::Digest;
 use shoal_store::{Error, ErrorKind};
-use shoal_swarm_protocol::{AnnounceError, AnnounceReply, ConnId, Input, Message, RejectCause, Source};
+use shoal_swarm_protocol::{
+    AnnounceError, AnnounceReply, ConnId, Input, Message, PieceHead, RejectCause, Source,
+};
 use shoal_swarm_types::PieceIndex;
 use tracing::{debug, error, warn};
 
@@ -19,11 +21,16 @@ impl Actor {
         match event {
             Event::Connected(arrival) => self.on_connected(arrival),
             Event::DialFailed { addr } => self.feed(Input::DialFailed { addr }),
-            Event::Received { conn, message, permit } => {
-                let refused = self.refused(conn, &message);
-                self.in_hand = permit;
-                self.feed(Input::Received { conn, message });
+            Event::Arrived { conn, head, landed } => {
+                let PieceHead { swarm, index, queue, len } = head;
+                self.in_hand = Some(landed);
+                self.feed(Input::PieceArrived { conn, swarm, index, queue, len });
+                // Whatever the core did not ask for is let go.
                 self.in_hand = None;
+            }
+            Event::Received { conn, message } => {
+                let refused = self.refused(conn, &message);
+                self.feed(Input::Received { conn, message });
                 if let Some(swarm) = refused {
                     self.feed(Input::Ungranted { conn, swarm });
                 }

@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 use super::Actor;
 use crate::announce::AnnounceItem;
 use crate::conn::{Outgoing, Parcel};
-use crate::disk::Job;
+use crate::disk::{Job, Landed};
 use crate::error::{OpenError, ReadError};
 
 impl Actor {
@@ -29,11 +29,11 @@ impl Actor {
                 self.send(conn, Outgoing::Piece(Parcel { digest, head }));
             }
             Output::StorePiece { digest, index, source, data } => {
-                let permit = match source {
-                    Source::Conn(_) => self.in_hand.take(),
-                    Source::Web => None,
+                let landed = match source {
+                    Source::Conn(_) => self.in_hand.take().unwrap_or(Landed::Nowhere),
+                    Source::Web => Landed::Whole(data),
                 };
-                self.disk.submit(Job::Store { digest, index, source, data, permit });
+                self.disk.submit(Job::Store { digest, index, source, landed });
             }
             Output::FetchWeb { digest, index, url } => {
                 self.web.fetch(digest, index, self.blobs.layout(&digest).as_ref(), url);

@@ -1,23 +1,19 @@
-//! Messages out of a byte stream, with as little copying as the socket allows.
+//! Messages out of a byte stream, and bytes of pieces to where they belong.
 //!
-//! Small messages are cut out of one small buffer. When a long one (a piece) begins, the rest of it is read straight into memory
-//! that was made for it, and its payload leaves here as a view into that memory: a piece's bytes are copied once, by the kernel,
-//! but for the few kilobytes that were in the small buffer already.
+//! Small messages are cut out of one small buffer, which one read fills with as many as have come. Of a piece only the head is cut out;
+//! its bytes are read straight into the memory that the caller has for them: the kernel copies them once, but for the few kilobytes
+//! that were in the small buffer already.
 
 use std::io;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
-use shoal_swarm_protocol::codec::FRAME_HEAD_LEN;
-use shoal_swarm_protocol::{CodecError, Message, decode};
+use bytes::{Buf, BufMut, BytesMut};
+use shoal_swarm_protocol::{CodecError, Frame, decode_frame};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::envelope::ReadHalf;
 use crate::limits::READ_BUFFER_LEN;
-
-/// Length of the length prefix, which does not count itself.
-const PREFIX_LEN: usize = 4;
 
 /// Why no more messages come.
 #[derive(Debug, thiserror::Error)]
@@ -41,66 +37,65 @@ pub(crate) struct Frames<R = ReadHalf> {
     read: R,
     buffer: BytesMut,
     limit: Duration,
+    /// When the message that has begun must be complete.
+    deadline: Instant,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
     /// Reads messages from `read`; each must be complete within `limit` of its beginning.
     pub(crate) fn new(read: R, limit: Duration) -> Self {
-        Self { read, buffer: BytesMut::with_capacity(READ_BUFFER_LEN), limit }
+        let buffer = BytesMut::with_capacity(READ_BUFFER_LEN);
+        Self { read, buffer, limit, deadline: Instant::now() }
     }
 
-    /// The next message. Not cancel-safe: a task of its own reads each connection.
-    pub(crate) async fn next(&mut self) -> Result<Message, Interruption> {
+    /// The next message, or the head of the next piece, whose bytes must then be read. Not cancel-safe: a task of its own reads each
+    /// connection.
+    pub(crate) async fn next(&mut self) -> Result<Frame, Interruption> {
+        let mut has_begun = false;
         loop {
-            if let Some(message) = decode(&mut self.buffer)? {
-                return Ok(message);
+            if let Some(frame) = decode_frame(&mut self.buffer)? {
+                if !has_begun && matches!(frame, Frame::Piece(_)) {
+                    self.deadline = Instant::now() + self.limit;
+                }
+                return Ok(frame);
             }
             if self.buffer.is_empty() {
                 self.fill().await?;
-            } else {
-                let limit = self.limit;
-                timeout(limit, self.complete()).await.map_err(|_| Interruption::Stuck)??;
+                continue;
             }
+            if !std::mem::replace(&mut has_begun, true) {
+                self.deadline = Instant::now() + self.limit;
+            }
+            let deadline = self.deadline;
+            timeout_at(deadline, self.fill()).await.map_err(|_| Interruption::Stuck)??;
         }
     }
 
-    /// Reads on until the message that has begun is whole, or until its length can be checked.
-    async fn complete(&mut self) -> Result<(), Interruption> {
-        // With the whole head in hand the decoder has checked the length before this is called.
-        let Some(head) = self.buffer.first_chunk::<FRAME_HEAD_LEN>() else { return self.fill().await };
-        let [a, b, c, d, _] = *head;
-        let total = PREFIX_LEN + u32::from_be_bytes([a, b, c, d]) as usize;
-        if total > READ_BUFFER_LEN {
-            self.complete_long(total).await
-        } else {
-            self.complete_short(total).await
-        }
-    }
-
-    async fn complete_short(&mut self, total: usize) -> Result<(), Interruption> {
-        while self.buffer.len() < total {
-            self.fill().await?;
-        }
-        Ok(())
-    }
-
-    /// Reads the rest of a long message, and not a byte beyond it, into the memory that the decoder has made room for.
-    async fn complete_long(&mut self, total: usize) -> Result<(), Interruption> {
-        while self.buffer.len() < total {
-            let missing = total - self.buffer.len();
-            self.buffer.reserve(missing);
-            if self.read.read_buf(&mut (&mut self.buffer).limit(missing)).await? == 0 {
-                return Err(Interruption::Closed);
+    /// Fills `into` with the next bytes of the piece whose head was given out.
+    pub(crate) async fn read(&mut self, into: &mut [u8]) -> Result<(), Interruption> {
+        let at_hand = self.buffer.len().min(into.len());
+        self.buffer.copy_to_slice(&mut into[..at_hand]);
+        let mut filled = at_hand;
+        while filled < into.len() {
+            let reading = timeout_at(self.deadline, self.read.read(&mut into[filled..]));
+            match reading.await.map_err(|_| Interruption::Stuck)?? {
+                0 => return Err(Interruption::Closed),
+                len => filled += len,
             }
         }
         Ok(())
+    }
+
+    /// Time that we took, not the peer: the piece may take so much longer.
+    pub(crate) fn excuse(&mut self, time: Duration) {
+        self.deadline += time;
     }
 
     /// Reads what the socket has, up to one small buffer.
     async fn fill(&mut self) -> Result<(), Interruption> {
-        if self.buffer.is_empty() && self.buffer.capacity() < READ_BUFFER_LEN {
-            // What is left of the memory of a piece that has gone its way.
-            self.buffer = BytesMut::with_capacity(READ_BUFFER_LEN);
+        if self.buffer.is_empty() {
+            // The whole buffer again, if nobody holds on to a part of it.
+            self.buffer.reserve(READ_BUFFER_LEN);
         }
         match self.read.read_buf(&mut (&mut self.buffer).limit(READ_BUFFER_LEN)).await? {
             0 => Err(Interruption::Closed),

@@ -1,16 +1,18 @@
 //! What the actor asks of the disk. Everything here blocks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use shoal_oci::Digest;
-use shoal_store::{Error, ErrorKind, FileRange, Partial};
+use shoal_store::{Error, ErrorKind, FileRange, Partial, PieceWriter};
 use shoal_swarm_protocol::Source;
-use shoal_swarm_types::{Metainfo, PieceIndex};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use shoal_swarm_types::{Metainfo, PieceIndex, PieceVerdict};
+use tokio::sync::oneshot;
 
 use super::Shared;
 use crate::event::{Done, Finding};
+use crate::pool::Segment;
 use crate::view::Storage;
 
 /// A piece that may be sent: its bytes were verified by this process.
@@ -30,6 +32,20 @@ impl Load {
     }
 }
 
+/// Where the bytes of a piece are that came in.
+pub(crate) enum Landed {
+    /// In memory, and looked at.
+    Held { segments: Vec<Segment>, verdict: PieceVerdict },
+    /// At their place in the file, and looked at on the way.
+    Written { writer: Arc<PieceWriter>, verdict: PieceVerdict },
+    /// In memory, and not looked at.
+    Whole(Bytes),
+    /// Not on the disk, for this reason.
+    Failed(Error),
+    /// Thrown away: there was no place for them.
+    Nowhere,
+}
+
 /// One job.
 pub(crate) enum Job {
     /// What does the store hold of this blob? For somebody who opens it.
@@ -38,14 +54,10 @@ pub(crate) enum Job {
     Prepare { metainfo: Metainfo },
     /// Does the store hold this blob? For a peer.
     Lookup { digest: Digest },
-    /// Verify and write a piece. The permit stands for its memory.
-    Store {
-        digest: Digest,
-        index: PieceIndex,
-        source: Source,
-        data: Bytes,
-        permit: Option<OwnedSemaphorePermit>,
-    },
+    /// Write some of a piece that is still arriving.
+    Write { writer: Arc<PieceWriter>, segment: Segment, reply: oneshot::Sender<shoal_store::Result<bool>> },
+    /// Make a piece present, if it is good.
+    Store { digest: Digest, index: PieceIndex, source: Source, landed: Landed },
     /// Make a piece ready to be sent to a peer.
     Load { digest: Digest, index: PieceIndex, reply: oneshot::Sender<shoal_store::Result<Load>> },
     /// Compare content with its digest and store it, unless a download of it has begun.
@@ -65,10 +77,15 @@ impl Job {
                 Done::Prepared { digest: *metainfo.digest(), result: disk.prepare(&metainfo) }
             }
             Self::Lookup { digest } => Done::LookedUp { digest, held: disk.lookup(&digest) },
-            Self::Store { digest, index, source, data, permit } => {
-                let result = disk.store_piece(digest, index, &data);
-                drop(permit);
-                Done::Stored { digest, index, source, result }
+            Self::Write { writer, segment, reply } => {
+                let written = writer.write(segment.bytes());
+                drop((segment, writer));
+                // The connection may have ended.
+                let _ = reply.send(written);
+                return None;
+            }
+            Self::Store { digest, index, source, landed } => {
+                Done::Stored { digest, index, source, result: disk.store_piece(digest, index, landed) }
             }
             Self::Load { digest, index, reply } => {
                 if !reply.is_closed() {
@@ -138,22 +155,40 @@ impl Shared {
         self.handles.get(digest).or_else(|| self.store.blob(digest).ok().map(Storage::Blob))
     }
 
-    fn store_piece(&self, digest: Digest, index: PieceIndex, data: &Bytes) -> shoal_store::Result<()> {
-        let partial = match self.handles.get(&digest) {
-            Some(Storage::Partial(partial)) => partial,
-            // Committed just before the piece was found to be bad.
-            Some(Storage::Blob(blob)) => {
-                if blob.read_piece(index).is_ok() {
-                    return Ok(());
-                }
-                self.demote_opened(blob.metainfo())?
+    fn store_piece(&self, digest: Digest, index: PieceIndex, landed: Landed) -> shoal_store::Result<()> {
+        match landed {
+            // It is in the file that it was begun in, whatever has become of the download.
+            Landed::Written { writer, verdict } => {
+                let writer = Arc::into_inner(writer).ok_or(Error::PieceMissing { digest, index })?;
+                writer.finish(&verdict)?;
             }
-            // The download has ended meanwhile.
-            None => return Err(Error::PartialNotFound(digest)),
-        };
-        partial.write_piece(index, data)?;
-        self.cache.put(digest, index, data);
+            Landed::Held { segments, verdict } => {
+                let parts: Vec<&[u8]> = segments.iter().map(Segment::bytes).collect();
+                if let Some(partial) = self.taker(digest, index)? {
+                    partial.write_checked(&verdict, &parts)?;
+                }
+            }
+            Landed::Whole(bytes) => {
+                if let Some(partial) = self.taker(digest, index)? {
+                    partial.write_piece(index, &bytes)?;
+                }
+            }
+            Landed::Failed(error) => return Err(error),
+            Landed::Nowhere => return Err(Error::PieceMissing { digest, index }),
+        }
         Ok(())
+    }
+
+    /// What takes a piece; `None` when there is no need, because the blob is complete and the piece is good.
+    fn taker(&self, digest: Digest, index: PieceIndex) -> shoal_store::Result<Option<Partial>> {
+        match self.handles.get(&digest) {
+            Some(Storage::Partial(partial)) => Ok(Some(partial)),
+            // Committed just before the piece was found to be bad.
+            Some(Storage::Blob(blob)) if blob.read_piece(index).is_ok() => Ok(None),
+            Some(Storage::Blob(blob)) => self.demote_opened(blob.metainfo()).map(Some),
+            // The download has ended meanwhile.
+            None => Err(Error::PartialNotFound(digest)),
+        }
     }
 
     fn load(&self, digest: Digest, index: PieceIndex) -> shoal_store::Result<Load> {

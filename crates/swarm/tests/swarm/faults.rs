@@ -48,9 +48,7 @@ async fn a_complete_blob_that_rots_on_disk_is_healed_under_its_reader() {
     let bytes = content(31, 2 * MIB);
     let owner = Plan::new(Role::Owner).start(&tracker).await;
     let digest = owner.publish(&tracker, &bytes);
-    let mut plan = Plan::new(Role::Agent);
-    plan.options.bounds.cache_bytes_max = 0;
-    let agent = plan.start(&tracker).await;
+    let agent = Plan::new(Role::Agent).start(&tracker).await;
     let reader = within(agent.swarm.open(&digest)).await.unwrap();
     within(reader.complete()).await.unwrap();
     damage(agent.dir.path(), bytes.len(), MIB);
@@ -68,9 +66,7 @@ async fn an_agent_with_a_rotten_blob_serves_no_bad_byte_and_heals() {
     let bytes = content(32, 2 * MIB);
     let owner = Plan::new(Role::Owner).start(&tracker).await;
     let digest = owner.publish(&tracker, &bytes);
-    let mut plan = Plan::new(Role::Agent);
-    plan.options.bounds.cache_bytes_max = 0;
-    let rotten = plan.start(&tracker).await;
+    let rotten = Plan::new(Role::Agent).start(&tracker).await;
     within(rotten.fetch(&digest)).await;
     damage(rotten.dir.path(), bytes.len(), 5);
     // Only the rotten one is named to the newcomer, which cannot finish before the rotten one has healed from the owner.

@@ -1,7 +1,7 @@
 //! Frames from a stream that stops anywhere, and frames that no peer may send.
 
 use bytes::Bytes;
-use shoal_swarm_protocol::encode;
+use shoal_swarm_protocol::{Message, encode};
 use shoal_swarm_types::PieceIndex;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
@@ -26,6 +26,20 @@ fn wire(messages: &[Message]) -> BytesMut {
     bytes
 }
 
+/// The next message, with the bytes of a piece.
+async fn next(frames: &mut Frames<DuplexStream>) -> Message {
+    match frames.next().await.unwrap() {
+        Frame::Message(message) => message,
+        Frame::Piece(head) => {
+            let mut data = vec![0; head.len as usize];
+            let (first, second) = data.split_at_mut(head.len as usize / 3);
+            frames.read(first).await.unwrap();
+            frames.read(second).await.unwrap();
+            Message::Piece { swarm: head.swarm, index: head.index, queue: head.queue, data: data.into() }
+        }
+    }
+}
+
 #[tokio::test]
 async fn small_and_long_messages_come_out_as_they_went_in() {
     let messages = [
@@ -44,7 +58,7 @@ async fn small_and_long_messages_come_out_as_they_went_in() {
         let bytes = wire(&messages);
         let writer = tokio::spawn(async move { near.write_all(&bytes).await });
         for message in &messages {
-            assert_eq!(frames.next().await.unwrap(), *message, "{room}");
+            assert_eq!(next(&mut frames).await, *message, "{room}");
         }
         writer.await.unwrap().unwrap();
         assert!(matches!(frames.next().await, Err(Interruption::Closed)), "{room}");
@@ -67,7 +81,7 @@ async fn silence_between_messages_is_fine_but_not_inside_one() {
     near.write_all(&wire(&[Message::KeepAlive])).await.unwrap();
     near.write_all(&wire(&[Message::Leave { swarm: 1 }])[..7]).await.unwrap();
     let (first, second) = waiting.await.unwrap();
-    assert_eq!(first.unwrap(), Message::KeepAlive);
+    assert_eq!(first.unwrap(), Frame::Message(Message::KeepAlive));
     assert!(matches!(second, Err(Interruption::Stuck)));
 }
 
@@ -76,5 +90,23 @@ async fn an_end_inside_a_message_is_an_end() {
     let (mut near, mut frames) = pipe(1 << 20);
     near.write_all(&wire(&[piece(1, 100_000)])[..50_000]).await.unwrap();
     drop(near);
-    assert!(matches!(frames.next().await, Err(Interruption::Closed)));
+    assert!(matches!(frames.next().await, Ok(Frame::Piece(head)) if head.len == 100_000));
+    assert!(matches!(frames.read(&mut vec![0; 100_000]).await, Err(Interruption::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_has_its_time_from_head_to_end_and_more_when_we_took_it() {
+    let bytes = wire(&[piece(1, 30_000)]);
+    let (mut near, mut frames) = pipe(1 << 20);
+    near.write_all(&bytes[..100]).await.unwrap();
+    assert!(matches!(frames.next().await, Ok(Frame::Piece(_))));
+    frames.excuse(LIMIT);
+    let trickle = tokio::spawn(async move {
+        tokio::time::sleep(LIMIT + LIMIT / 2).await;
+        near.write_all(&bytes[100..20_000]).await.unwrap();
+        near
+    });
+    frames.read(&mut [0; 10_000]).await.unwrap();
+    assert!(matches!(frames.read(&mut [0; 20_000]).await, Err(Interruption::Stuck)));
+    drop(trickle.await.unwrap());
 }
