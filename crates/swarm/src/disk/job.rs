@@ -213,18 +213,13 @@ impl Shared {
             return Ok(None);
         }
         // This compares with the digest as well.
-        let metainfo = match self.store.put(digest, content) {
+        match self.store.put(digest, content) {
             Err(error) if error.kind() == ErrorKind::NoSpace => {
                 self.handles.sweep(Duration::ZERO);
                 self.store.put(digest, content)
             }
             result => result,
         }?;
-        let layout = metainfo.layout();
-        for index in (0..layout.piece_count()).map(PieceIndex) {
-            let range = layout.piece_range(index);
-            self.cache.put(*digest, index, &content.slice(range.start as usize..range.end as usize));
-        }
         Ok(Some(self.keep(*digest, Storage::Blob(self.store.blob(digest)?))))
     }
 
