@@ -1,7 +1,8 @@
 //! What one announce does and what it is answered.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,18 +13,22 @@ use shoal_api::tracker::{
 use shoal_api::{Member, Rights, RightsError};
 use shoal_http::Shutdown;
 use shoal_oci::{Digest, Repository};
-use shoal_swarm_types::{Metainfo, PeerId, PeerInfo};
+use shoal_swarm_types::{Metainfo, PeerId, PeerInfo, Zone, ZoneName};
 use shoal_telemetry::TrackerMetrics;
 use shoal_telemetry::rooms::tracker::TrackerResult;
 use tokio::time::Instant;
 
-use crate::fleet::{Fleet, Seen};
+use crate::fleet::{Fleet, Flood, Seen};
 use crate::handout::PEERS_MAX;
-use crate::interval::{interval, time_to_live};
+use crate::interval::{Pace, State, interval, time_to_live};
+use crate::load::Load;
 use crate::owners::Owners;
-use crate::roster::Peer;
+use crate::roster::{Admission, Asking, Peer, Tick};
 use crate::source::{MetainfoSource, SourceError};
-use crate::swarms::{SwarmLimits, SwarmSummary, Swarms, Totals};
+use crate::swarms::{Introduction, SwarmLimits, SwarmSummary, Swarms, Totals};
+
+/// Milliseconds of a [`Tick`].
+const TICK_MS: u128 = 100;
 
 /// How long the owners may take for all items of one request; below the 5 s after which a client goes to another tracker.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -62,7 +67,12 @@ pub struct Tracker {
     rights: Arc<dyn Rights>,
     metrics: TrackerMetrics,
     peers_max: usize,
-    seeds: Mutex<fastrand::Rng>,
+    load: Load,
+    /// Zero of its ticks.
+    start: Instant,
+    /// Tells its versions from those of other trackers, and of its former life.
+    epoch: u32,
+    seed: AtomicU64,
 }
 
 /// Why a whole request is refused.
@@ -76,6 +86,14 @@ pub enum InvalidAnnounce {
         "the stated address is unspecified, multicast or broadcast; leave it out to use the source address"
     )]
     Address,
+    /// It states an address that is not its own.
+    #[error(
+        "the stated address is not the one that the request comes from; leave peer.advertise out, or use cluster_tls"
+    )]
+    Foreign,
+    /// The machine has announced too much lately.
+    #[error("too many announces from this machine; come again in {} ms", .0.retry_after.as_millis())]
+    Flood(Flood),
     /// More than [`ITEMS_MAX`] items.
     #[error("more than {ITEMS_MAX} items in one announce; send several")]
     TooMany,
@@ -85,7 +103,9 @@ pub enum InvalidAnnounce {
 struct Round {
     id: PeerId,
     addr: SocketAddr,
-    now: Instant,
+    zone: Zone,
+    now: Tick,
+    pace: Pace,
     deadline: Instant,
     metainfo_left: usize,
     rng: fastrand::Rng,
@@ -103,31 +123,32 @@ impl Tracker {
         Self {
             swarms: Swarms::new(options.limits),
             fleet: Fleet::default(),
+            load: Load::default(),
             owners,
             source,
             rights,
             metrics,
             peers_max: options.peers_max,
-            seeds: Mutex::new(fastrand::Rng::with_seed(options.seed)),
+            start: Instant::now(),
+            epoch: epoch(options.seed),
+            seed: AtomicU64::new(options.seed),
         }
     }
 
     /// Answers a request of `member`.
     ///
     /// # Errors
-    /// [`InvalidAnnounce`] when the request as a whole makes no sense; errors about single blobs are in the response.
+    /// [`InvalidAnnounce`] when the request as a whole makes no sense or comes too soon; errors about single blobs are in the response.
     pub async fn announce(
         &self,
         request: &AnnounceRequest,
         member: &Member,
         now: Instant,
     ) -> Result<AnnounceResponse, InvalidAnnounce> {
-        let addr = announced_addr(request, member.address)?;
-        self.fleet.note(request.peer_id, addr, now);
-        let rng = self.seeds.lock().unwrap_or_else(PoisonError::into_inner).fork();
-        let deadline = now + SOURCE_TIMEOUT;
-        let mut round =
-            Round { id: request.peer_id, addr, now, deadline, metainfo_left: METAINFO_LEN_MAX, rng };
+        let addr = announced_addr(request, member)?;
+        self.fleet.admit(member.address.to_canonical(), request.items.len(), now)?;
+        self.fleet.note(request.peer_id, addr, request.zone.as_ref(), now);
+        let mut round = self.round(request, addr, now);
         let mut items = Vec::with_capacity(request.items.len());
         for item in &request.items {
             let result = self.announce_item(item, member, &mut round).await;
@@ -135,6 +156,27 @@ impl Tracker {
             items.push(result.into());
         }
         Ok(AnnounceResponse { items })
+    }
+
+    fn round(&self, request: &AnnounceRequest, addr: SocketAddr, now: Instant) -> Round {
+        let second = now.saturating_duration_since(self.start).as_secs();
+        let rate = self.load.count(second, request.items.len() as u64);
+        Round {
+            id: request.peer_id,
+            addr,
+            zone: request.zone.as_ref().map_or(Zone::UNKNOWN, ZoneName::zone),
+            now: self.tick(now),
+            pace: Pace { agents: self.fleet.len() as u64, rate },
+            deadline: now + SOURCE_TIMEOUT,
+            metainfo_left: METAINFO_LEN_MAX,
+            rng: self.rng(),
+        }
+    }
+
+    /// A generator of its own for each request, so that requests do not wait for one another.
+    fn rng(&self) -> fastrand::Rng {
+        // The constant of Weyl's sequence in SplitMix64: consecutive seeds have nothing in common.
+        fastrand::Rng::with_seed(self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed))
     }
 
     async fn announce_item(
@@ -145,28 +187,66 @@ impl Tracker {
     ) -> Result<AnnounceReply, ItemError> {
         if item.event == AnnounceEvent::Stopped {
             self.swarms.remove(&item.digest, round.addr);
-            return Ok(AnnounceReply {
-                interval_ms: millis(interval(true, None, &mut round.rng)),
-                ..Default::default()
-            });
+            let interval_ms = millis(interval(State::Complete, round.pace, &mut round.rng));
+            return Ok(AnnounceReply { interval_ms, ..AnnounceReply::default() });
         }
         if item.complete || item.event == AnnounceEvent::Completed {
-            return Ok(self.admit(item, true, None, round));
+            return Ok(self.admit(item, State::Complete, round));
+        }
+        let since = self.since(item);
+        if let Some(reply) = self.renew(item, since, round) {
+            return Ok(reply);
         }
         self.check_rights(item, member, round).await?;
-        let requester = (round.id, round.addr);
-        let peers = self.swarms.handout(&item.digest, requester, self.peers_max, round.now, &mut round.rng);
-        let (size, metainfo) = self.ask_owners(item, !peers.is_empty(), round).await?;
-        let mut reply = self.admit(item, false, size, round);
-        if size.is_some() {
+        let limit = self.peers_max.min(usize::from(item.peers_wanted));
+        let asking = Asking { id: round.id, addr: round.addr, zone: round.zone, limit, since };
+        let introduction = self.swarms.handout(&item.digest, &asking, round.now, &mut round.rng);
+        let (size, metainfo) = self.ask_owners(item, introduction.has_others, round).await?;
+        let content = self.content(item, size, round).await.unwrap_or_default();
+        let reply = self.reply(item, introduction, size, round);
+        Ok(AnnounceReply { metainfo, content, ..reply })
+    }
+
+    fn reply(
+        &self,
+        item: &AnnounceItem,
+        introduction: Introduction,
+        size: Option<u64>,
+        round: &mut Round,
+    ) -> AnnounceReply {
+        let Introduction { mut peers, last, is_delta, .. } = introduction;
+        let mut web_seeds = Vec::new();
+        // Whoever knows this tracker's list knows the owners as well.
+        if size.is_some() && !is_delta {
             // Owners first: they are known to have every piece, and a client that takes a prefix keeps them.
-            reply.peers = self.owners.peers(&item.digest);
-            reply.web_seeds = self.owners.web_seeds(&item.digest, item.repository.as_ref());
+            let mut owners = self.owners.peers(&item.digest);
+            owners.append(&mut peers);
+            peers = owners;
+            web_seeds = self.owners.web_seeds(&item.digest, item.repository.as_ref());
         }
-        reply.peers.extend(peers);
-        reply.metainfo = metainfo;
-        reply.content = self.content(item, size, round).await.unwrap_or_default();
-        Ok(reply)
+        let told = if is_delta { usize::MAX } else { peers.len() };
+        let reply = self.admit(item, State::Downloading { told }, round);
+        let version = (u64::from(self.epoch) << 32) | u64::from(last);
+        AnnounceReply { peers, web_seeds, version, ..reply }
+    }
+
+    /// How far the peer has heard of this tracker's list.
+    fn since(&self, item: &AnnounceItem) -> Option<u32> {
+        (item.known >> 32 == u64::from(self.epoch)).then_some(item.known as u32)
+    }
+
+    /// The short way: a peer that was let in before, wants nothing, and is told nothing but when to come again. Nobody else is asked.
+    fn renew(&self, item: &AnnounceItem, since: Option<u32>, round: &mut Round) -> Option<AnnounceReply> {
+        if since.is_none() || item.need_metainfo || item.peers_wanted > 0 {
+            return None;
+        }
+        let interval = interval(State::Downloading { told: usize::MAX }, round.pace, &mut round.rng);
+        if !self.swarms.renew(&item.digest, &round.peer(false, interval)) {
+            return None;
+        }
+        // The version that it knows, not the present one: it has not heard of those between.
+        let interval_ms = millis(interval);
+        Some(AnnounceReply { interval_ms, version: item.known, ..AnnounceReply::default() })
     }
 
     /// Whether a peer that lacks pieces may have them. If not, it hears what it would hear if there were no such blob. A peer that has the
@@ -234,19 +314,17 @@ impl Tracker {
     }
 
     /// Remembers the peer and says when to announce again.
-    fn admit(
-        &self,
-        item: &AnnounceItem,
-        complete: bool,
-        size: Option<u64>,
-        round: &mut Round,
-    ) -> AnnounceReply {
-        let interval = interval(complete, size, &mut round.rng);
-        let expires = round.now + time_to_live(interval);
-        if !self.swarms.put(&item.digest, Peer { id: round.id, addr: round.addr, complete, expires }) {
+    fn admit(&self, item: &AnnounceItem, state: State, round: &mut Round) -> AnnounceReply {
+        let interval = interval(state, round.pace, &mut round.rng);
+        let peer = round.peer(state == State::Complete, interval);
+        if self.swarms.put(&item.digest, &peer) == Admission::Refused {
             tracing::debug!(digest = %item.digest, addr = %round.addr, "peer not remembered: a bound is reached");
         }
         AnnounceReply { interval_ms: millis(interval), ..AnnounceReply::default() }
+    }
+
+    fn tick(&self, now: Instant) -> Tick {
+        Tick::try_from(now.saturating_duration_since(self.start).as_millis() / TICK_MS).unwrap_or(Tick::MAX)
     }
 
     /// Forgets the silent until `shutdown`.
@@ -263,7 +341,7 @@ impl Tracker {
     /// Forgets the silent as of `now`.
     pub fn expire(&self, now: Instant) {
         self.fleet.expire(now);
-        let totals = self.swarms.expire(now);
+        let totals = self.swarms.expire(self.tick(now));
         self.metrics.peers.set(i64::try_from(totals.peers).unwrap_or(i64::MAX));
         self.metrics.swarms.set(i64::try_from(totals.swarms).unwrap_or(i64::MAX));
     }
@@ -276,9 +354,14 @@ impl Tracker {
     /// Agents that have announced the whole of a blob lately: for an owner whose own copy is damaged. It stands beside the tracker, so
     /// peers on this machine are of use to it.
     pub fn holders(&self, digest: &Digest, now: Instant) -> Vec<PeerInfo> {
-        let nobody = (PeerId([0; 20]), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let mut rng = fastrand::Rng::new();
-        let mut peers = self.swarms.handout(digest, nobody, PEERS_MAX, now, &mut rng);
+        let asking = Asking {
+            id: PeerId([0; 20]),
+            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            zone: Zone::UNKNOWN,
+            limit: PEERS_MAX,
+            since: None,
+        };
+        let mut peers = self.swarms.handout(digest, &asking, self.tick(now), &mut self.rng()).peers;
         peers.retain(|peer| peer.complete);
         peers
     }
@@ -304,8 +387,30 @@ impl Tracker {
     }
 }
 
-/// The address at which the announcing peer is introduced.
-fn announced_addr(request: &AnnounceRequest, source: IpAddr) -> Result<SocketAddr, InvalidAnnounce> {
+impl From<Flood> for InvalidAnnounce {
+    fn from(flood: Flood) -> Self {
+        Self::Flood(flood)
+    }
+}
+
+impl Round {
+    /// The peer as it is to be remembered until a while after its next announce is due.
+    fn peer(&self, complete: bool, interval: Duration) -> Peer {
+        let ticks = time_to_live(interval).as_millis().div_ceil(TICK_MS);
+        let expires = self.now.saturating_add(Tick::try_from(ticks).unwrap_or(Tick::MAX));
+        Peer { id: self.id, addr: self.addr, complete, zone: self.zone, expires }
+    }
+}
+
+/// A number that two trackers, or two lives of one, hardly share: 20 bits and never 0, so that with 32 bits of arrivals a version is a
+/// whole number in everybody's JSON.
+fn epoch(seed: u64) -> u32 {
+    (fastrand::Rng::with_seed(seed).u32(..) & 0xf_ffff).max(1)
+}
+
+/// The address at which the announcing peer is introduced: where it comes from. It may state another one only with a certificate, or from
+/// the tracker's own machine (a proxy in front of it hides where peers come from); else it could send a fleet to a victim of its choice.
+fn announced_addr(request: &AnnounceRequest, member: &Member) -> Result<SocketAddr, InvalidAnnounce> {
     if request.port == 0 {
         return Err(InvalidAnnounce::Port);
     }
@@ -313,10 +418,14 @@ fn announced_addr(request: &AnnounceRequest, source: IpAddr) -> Result<SocketAdd
         return Err(InvalidAnnounce::TooMany);
     }
     // A listener on [::] sees IPv4 clients as ::ffff:a.b.c.d; others must not.
-    let ip = request.ip.unwrap_or(source).to_canonical();
+    let source = member.address.to_canonical();
+    let ip = request.ip.map_or(source, |ip| ip.to_canonical());
     let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     if ip.is_unspecified() || ip.is_multicast() || broadcast {
         return Err(InvalidAnnounce::Address);
+    }
+    if ip != source && member.certificate.is_none() && !source.is_loopback() {
+        return Err(InvalidAnnounce::Foreign);
     }
     Ok(SocketAddr::new(ip, request.port))
 }

@@ -10,11 +10,11 @@ use shoal_api::Member;
 use shoal_api::tracker::{ANNOUNCE_PATH, AnnounceRequest, REQUEST_LEN_MAX};
 use shoal_http::{Handler, Request, Response, json, query};
 use shoal_oci::Digest;
-use shoal_swarm_types::PeerId;
+use shoal_swarm_types::{PeerId, ZoneName};
 use shoal_telemetry::rooms::tracker::TrackerResult;
 use tokio::time::Instant;
 
-use crate::announce::Tracker;
+use crate::announce::{InvalidAnnounce, Tracker};
 
 /// Swarms in one summary unless `?n=` asks for another number: what a person reads.
 const SUMMARY_LEN: usize = 100;
@@ -52,6 +52,8 @@ struct AgentList {
 struct AgentLine {
     peer_id: PeerId,
     addr: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<ZoneName>,
     seen_ms_ago: u128,
 }
 
@@ -69,7 +71,7 @@ impl TrackerHandler {
         };
         match self.tracker.announce(&request, &member, Instant::now()).await {
             Ok(response) => json::response(StatusCode::OK, &response),
-            Err(error) => self.invalid(json::error(StatusCode::BAD_REQUEST, error.to_string())),
+            Err(error) => self.invalid(refusal(error)),
         }
     }
 
@@ -104,6 +106,7 @@ impl TrackerHandler {
         let line = |agent: crate::fleet::Seen| AgentLine {
             peer_id: agent.id,
             addr: agent.addr,
+            zone: agent.zone,
             seen_ms_ago: now.duration_since(agent.last).as_millis(),
         };
         json::response(
@@ -129,6 +132,16 @@ impl Handler for TrackerHandler {
             ),
         }
     }
+}
+
+fn refusal(error: InvalidAnnounce) -> Response {
+    let InvalidAnnounce::Flood(flood) = error else {
+        return json::error(StatusCode::BAD_REQUEST, error.to_string());
+    };
+    let mut answer = json::error(StatusCode::TOO_MANY_REQUESTS, error.to_string());
+    let seconds = flood.retry_after.as_secs() + 1;
+    answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+    answer
 }
 
 fn not_allowed(allowed: &'static str) -> Response {

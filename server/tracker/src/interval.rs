@@ -1,22 +1,43 @@
-//! When a peer announces again.
+//! When a peer announces again: seldom, and the more seldom the more there are.
 //!
-//! A downloading peer asks often enough to meet those who came after it, a complete one seldom: it is asked, it does not ask.
+//! An announce tells a tracker that a peer still lives, and the peer who has come since. Neither is urgent: newcomers dial the others, and
+//! peers name each other. So the sum of all announces is what is kept constant, and the interval follows from the number of agents. A
+//! download that was told too few peers comes again soon, and when the tracker itself is short of time everybody comes later.
 //! Every interval is jittered so that agents that started together do not announce together for ever.
+//!
+//! The interval is also how long a restarted tracker takes to know everybody again.
 
 use std::time::Duration;
 
-/// Shortest interval of a downloading peer. At 10,000 downloading peers it makes 3,300 announces a second, each answered from
-/// memory with about 5 KiB.
-const DOWNLOADING_MIN: Duration = Duration::from_secs(3);
+/// Announces per second that downloading agents make together. With 10,000 of them the interval is 50 s; a fleet's pull then makes
+/// 200 requests a second, and one for the start of each.
+const DOWNLOADING_PER_SECOND: u64 = 200;
 
-/// Longest interval of a downloading peer: a late joiner is known to everyone within it.
-const DOWNLOADING_MAX: Duration = Duration::from_secs(15);
+/// Announces per second that idle agents make together, one for all that they hold.
+const SEEDING_PER_SECOND: u64 = 50;
 
-/// A blob's size per second of interval, in bytes: a tenth of what a 1 Gbit/s link takes for it.
-const BYTES_PER_SECOND: u64 = 1_250_000_000;
+/// Bounds of a downloading peer's interval. Below: what a small swarm gains by hearing sooner is nothing that peer exchange does not
+/// give. Above: with the time to live it is how long a dead peer is handed out, and nearly how long a restarted tracker is blind.
+const DOWNLOADING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(120));
 
-/// Interval of a complete peer. With its time to live it is how long a dead seeder is still handed out.
-const SEEDING: Duration = Duration::from_secs(60);
+/// Bounds of a complete peer's interval.
+const SEEDING: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(600));
+
+/// Announces per second that downloads make together which are all alone with their blobs.
+const LONELY_PER_SECOND: u64 = 1_000;
+
+/// Bounds of the interval of a download that was told fewer than [`COMPANY`] peers: others that start at the same time are known by
+/// then.
+const LONELY: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(30));
+
+/// Peers with which a download is not alone. As many as it wants for neighbours would be ten.
+const COMPANY: usize = 6;
+
+/// Announces per second from which on a tracker sheds load: half of what one core was measured to answer.
+const RATE_EASE: u64 = 15_000;
+
+/// No interval is stretched by more than this: whoever is told an hour is lost to the others.
+const STRETCH_MAX: f64 = 8.0;
 
 /// An announce is valid for this many intervals: one may be lost.
 const LIVES: u32 = 2;
@@ -24,15 +45,41 @@ const LIVES: u32 = 2;
 /// Added to the time to live for a slow answer and a slow next request.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// How busy a tracker is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    /// Agents that have announced lately.
+    pub agents: u64,
+    /// Announces in the last second.
+    pub rate: u64,
+}
+
+/// In which state a peer announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It lacks pieces, and was told so many peers and owners, if it wants any.
+    Downloading {
+        /// Peers and owners that it knows of now.
+        told: usize,
+    },
+    /// It has every piece.
+    Complete,
+}
+
 /// The interval until the next announce, with ±20 % of jitter.
-pub fn interval(complete: bool, size: Option<u64>, rng: &mut fastrand::Rng) -> Duration {
-    let base = if complete {
-        SEEDING
-    } else {
-        let scaled = Duration::from_secs(size.unwrap_or(0) / BYTES_PER_SECOND);
-        (DOWNLOADING_MIN + scaled).min(DOWNLOADING_MAX)
+pub fn interval(state: State, pace: Pace, rng: &mut fastrand::Rng) -> Duration {
+    let base = match state {
+        State::Downloading { told } if told < COMPANY => shared(pace.agents, LONELY_PER_SECOND, LONELY),
+        State::Downloading { .. } => shared(pace.agents, DOWNLOADING_PER_SECOND, DOWNLOADING),
+        State::Complete => shared(pace.agents, SEEDING_PER_SECOND, SEEDING),
     };
-    base.mul_f64(0.8 + 0.4 * rng.f64())
+    let stretch = (pace.rate as f64 / RATE_EASE as f64).clamp(1.0, STRETCH_MAX);
+    base.mul_f64(stretch * (0.8 + 0.4 * rng.f64()))
+}
+
+/// The interval at which `agents` together make `per_second` announces, within bounds.
+fn shared(agents: u64, per_second: u64, (least, most): (Duration, Duration)) -> Duration {
+    Duration::from_millis(agents.saturating_mul(1_000) / per_second).clamp(least, most)
 }
 
 /// How long a peer is known after an announce that was answered with `interval`.
@@ -44,26 +91,42 @@ pub fn time_to_live(interval: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    #[test]
-    fn grows_with_the_blob_within_bounds_and_jitters() {
+    fn mean(state: State, agents: u64, rate: u64) -> f64 {
         let mut rng = fastrand::Rng::with_seed(7);
-        let mut mean = |complete, size| {
-            let samples: Vec<_> =
-                (0..1000).map(|_| interval(complete, size, &mut rng).as_secs_f64()).collect();
-            let mean = samples.iter().sum::<f64>() / 1000.0;
-            assert!(samples.iter().all(|one| (one / mean - 1.0).abs() < 0.25));
-            mean.round() as u64
-        };
-        assert_eq!(mean(false, None), 3);
-        assert_eq!(mean(false, Some(1 << 20)), 3);
-        assert_eq!(mean(false, Some(10_000_000_000)), 11);
-        assert_eq!(mean(false, Some(u64::MAX)), 15);
-        assert_eq!(mean(true, Some(1 << 20)), 60);
+        let mut one = || interval(state, Pace { agents, rate }, &mut rng).as_secs_f64();
+        let samples: Vec<_> = (0..1000).map(|_| one()).collect();
+        let mean = samples.iter().sum::<f64>() / 1000.0;
+        assert!(samples.iter().all(|one| (one / mean - 1.0).abs() < 0.25));
+        mean
+    }
+
+    fn assert_near(mean: f64, want: f64) {
+        // Three standard errors of a thousand samples.
+        assert!((mean / want - 1.0).abs() < 0.012, "{mean} {want}");
+    }
+
+    #[test]
+    fn grows_with_the_fleet_within_bounds_and_jitters() {
+        let downloading = State::Downloading { told: 50 };
+        for (agents, want) in [(0, 15.0), (3_000, 15.0), (10_000, 50.0), (15_000, 75.0), (1_000_000, 120.0)] {
+            assert_near(mean(downloading, agents, 0), want);
+        }
+        for (agents, want) in [(0, 120.0), (10_000, 200.0), (1_000_000, 600.0)] {
+            assert_near(mean(State::Complete, agents, 0), want);
+        }
+    }
+
+    #[test]
+    fn the_lonely_come_soon_and_nobody_comes_soon_to_a_tracker_without_time() {
+        assert_near(mean(State::Downloading { told: 0 }, 100, 0), 3.0);
+        assert_near(mean(State::Downloading { told: 5 }, 10_000, 0), 10.0);
+        assert_near(mean(State::Downloading { told: 0 }, 100, RATE_EASE * 4), 12.0);
+        assert_near(mean(State::Downloading { told: 50 }, 10_000, u64::MAX), 400.0);
     }
 
     #[test]
     fn one_lost_announce_does_not_forget_a_peer() {
-        let longest = Duration::from_secs(15).mul_f64(1.2);
+        let longest = SEEDING.1.mul_f64(1.2 * STRETCH_MAX);
         assert!(time_to_live(longest) > longest * 2);
     }
 }

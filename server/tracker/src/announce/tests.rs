@@ -1,6 +1,7 @@
 //! What a tracker answers, with owners that tests can take away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 use async_trait::async_trait;
 use shoal_api::EverybodyMay;
@@ -202,11 +203,24 @@ async fn addresses_are_the_stated_or_the_canonical_source() {
     let items = vec![item(Started, false, false)];
     let mut request = AnnounceRequest { peer_id: PeerId([1; 20]), port: 7, ip: None, zone: None, items };
     let at = |address: &str| Member::from(address.parse::<IpAddr>().unwrap());
+    let certificate = shoal_http::PeerCertificate {
+        common_name: None,
+        dns: Vec::new(),
+        uris: Vec::new(),
+        emails: Vec::new(),
+        fingerprint: String::new(),
+    };
+    let certificate = Some(Arc::new(certificate));
     tracker.announce(&request, &at("::ffff:10.1.1.1"), now).await.unwrap();
     (request.peer_id, request.ip) = (PeerId([2; 20]), Some("2001:db8::2".parse().unwrap()));
-    tracker.announce(&request, &at("10.9.9.9"), now).await.unwrap();
+    // Somebody else's address is believed of those only who show a certificate, or sit on the tracker's machine.
+    let refused = tracker.announce(&request, &at("10.9.9.9"), now).await;
+    assert_eq!(refused, Err(InvalidAnnounce::Foreign));
+    tracker.announce(&request, &at("127.0.0.1"), now).await.unwrap();
+    request.ip = Some("10.1.1.2".parse().unwrap());
+    tracker.announce(&request, &Member { certificate, ..at("10.9.9.9") }, now).await.unwrap();
     let addrs: Vec<_> = tracker.agents().iter().map(|agent| agent.addr.to_string()).collect();
-    assert_eq!(addrs, ["10.1.1.1:7", "[2001:db8::2]:7"]);
+    assert_eq!(addrs, ["10.1.1.1:7", "10.1.1.2:7", "[2001:db8::2]:7"]);
 }
 
 /// Gives the blobs of `team/app` to the member at 10.0.0.1; of `team/broken` nothing is known.
@@ -297,4 +311,98 @@ async fn a_small_blob_comes_inside_the_answer_to_whoever_wants_it() {
     assert_eq!(content_of(BLOB, 0).await, Bytes::new());
     assert_eq!(content_of(&large, u64::MAX).await, Bytes::new(), "whatever a peer takes");
     assert_eq!(content_of(b"", u64::MAX).await, Bytes::new(), "an empty blob has no content");
+}
+
+#[tokio::test]
+async fn who_knows_the_list_hears_what_is_new_and_who_wants_nobody_hears_nothing() {
+    let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
+    let first = ask(&tracker, 1, item(Started, false, true), now).await.unwrap();
+    assert!(first.version > 0 && first.version < 1 << 52);
+    let knowing = |known, peers_wanted| AnnounceItem { known, peers_wanted, ..item(Periodic, false, false) };
+    ask(&tracker, 2, item(Started, false, false), now).await.unwrap();
+    let news = ask(&tracker, 1, knowing(first.version, 50), now).await.unwrap();
+    assert_eq!((agents(&news), news.peers.len(), news.web_seeds.len()), (vec![2], 1, 0), "{news:?}");
+    let nothing = ask(&tracker, 1, knowing(news.version, 50), now).await.unwrap();
+    assert!(nothing.peers.is_empty() && nothing.web_seeds.is_empty());
+    ask(&tracker, 3, item(Started, false, false), now).await.unwrap();
+    let quiet = ask(&tracker, 1, knowing(news.version, 0), now).await.unwrap();
+    assert_eq!((quiet.peers.len(), quiet.version), (0, news.version));
+    assert!(quiet.interval_ms >= 12_000, "it is not alone: {}", quiet.interval_ms);
+    let later = ask(&tracker, 1, knowing(quiet.version, 50), now).await.unwrap();
+    assert_eq!(agents(&later), [3], "what was not told then is told now");
+}
+
+#[tokio::test]
+async fn a_quiet_announce_asks_nobody_and_lets_nobody_in() {
+    let source = FakeSource::with(&[BLOB]);
+    let tracker = tracker_with(&source, Arc::new(OnlyFirst));
+    let now = Instant::now();
+    let first = ask(&tracker, 1, of("team/app", item(Started, false, true)), now).await.unwrap();
+    *source.0.lock().unwrap() = None;
+    let quiet = AnnounceItem { known: first.version, peers_wanted: 0, ..item(Periodic, false, false) };
+    assert!(ask(&tracker, 1, quiet.clone(), now).await.is_ok());
+    let stranger = ask(&tracker, 2, quiet, now).await.unwrap_err();
+    assert_eq!(stranger.code, ItemErrorCode::NotFound, "a version is no right");
+}
+
+/// A tracker that has forgotten everything, and a fleet that announces to it when its time has come.
+#[tokio::test]
+async fn a_restarted_tracker_knows_everybody_again_within_one_interval() {
+    let (before, start) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
+    let mut due = BTreeMap::new();
+    for number in 1..=200 {
+        let reply = ask(&before, number, item(Started, false, false), start).await.unwrap();
+        due.insert(number, (start + Duration::from_millis(reply.interval_ms), reply.version));
+    }
+    let options = TrackerOptions { seed: 2, ..TrackerOptions::with_seed(1) };
+    let source = FakeSource::with(&[BLOB]);
+    let metrics = TrackerMetrics::default();
+    let after = Tracker::new(owners(), source, Arc::new(EverybodyMay), metrics, options);
+    let mut latest = start;
+    for (number, (at, known)) in due {
+        let again = AnnounceItem { known, peers_wanted: 0, ..item(Periodic, false, false) };
+        let reply = ask(&after, number, again, at).await.unwrap();
+        assert_ne!(reply.version >> 32, known >> 32, "the other's versions mean nothing to it");
+        latest = latest.max(at);
+    }
+    assert_eq!(after.totals().peers, 200);
+    assert!(latest - start <= Duration::from_secs(15).mul_f64(1.2), "{:?}", latest - start);
+}
+
+#[tokio::test]
+async fn zones_are_told_and_preferred() {
+    let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
+    let mut replies = Vec::new();
+    for number in 1..=120 {
+        let zone = Some(if number % 2 == 0 { "even" } else { "odd" }.parse().unwrap());
+        let id = PeerId([number; 20]);
+        let items = vec![item(Started, false, false)];
+        let request = AnnounceRequest { peer_id: id, port: 16001, ip: None, zone, items };
+        let member = Member::from(IpAddr::from([10, 0, 0, number]));
+        let mut response = tracker.announce(&request, &member, now).await.unwrap();
+        let reply: Result<AnnounceReply, ItemError> = response.items.remove(0).into();
+        replies.push(reply.unwrap());
+    }
+    let zones: BTreeSet<_> = replies[119].peers.iter().map(|peer| peer.zone).collect();
+    assert_eq!(zones.len(), 3, "own, other, and the owner's that nobody named");
+    let even = |peer: &&PeerInfo| peer.id.0[0].is_multiple_of(2) && !peer.owner;
+    assert!(replies[119].peers.iter().filter(even).count() >= 34);
+}
+
+#[tokio::test]
+async fn a_machine_that_floods_is_told_to_wait() {
+    let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());
+    let items = vec![item(Started, true, false); ITEMS_MAX];
+    let request = AnnounceRequest { peer_id: PeerId([1; 20]), port: 1, ip: None, zone: None, items };
+    let member = Member::from(IpAddr::from([10, 0, 0, 1]));
+    let mut refused = None;
+    for _ in 0..1_000 {
+        refused = tracker.announce(&request, &member, now).await.err();
+        if refused.is_some() {
+            break;
+        }
+    }
+    assert!(matches!(refused, Some(InvalidAnnounce::Flood(_))), "{refused:?}");
+    let other = ask(&tracker, 2, item(Started, false, true), now).await;
+    assert!(other.is_ok());
 }
