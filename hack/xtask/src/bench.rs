@@ -13,6 +13,7 @@ mod registry;
 mod run;
 mod simulate;
 mod swarm;
+mod tracker;
 
 use anyhow::Result;
 
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Simulate(simulate::Arguments),
     /// Our server beside other registries, in one run
     Registry(registry::Arguments),
+    /// What a tracker answers on one core, and how often a fleet asks
+    Tracker(tracker::Arguments),
 }
 
 /// Measures.
@@ -33,5 +36,6 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Swarm(arguments) => swarm::run(arguments),
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Registry(arguments) => registry::run(arguments),
+        Command::Tracker(arguments) => tracker::run(arguments),
     }
 }

@@ -106,6 +106,7 @@ enum Event {
 
 /// What a scenario does at some moment.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few hundred of them in one test")]
 pub(crate) enum Script {
     Open(NodeId, Digest),
     Read(NodeId, Digest, u32),

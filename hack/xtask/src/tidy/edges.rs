@@ -61,7 +61,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("test-images", &["oci"]),
     ("e2e", &["oci", "http", "swarm-types", "swarm-protocol", "test-images"]),
     // The programs only so that one set of features is resolved for them and for the tools; see its Cargo.toml.
-    ("xtask", &["oci", "test-images", "swarm-sim", "e2e", "agent", "server"]),
+    // The tracker and what it takes to run it: one bench measures it alone.
+    (
+        "xtask",
+        &[
+            "oci",
+            "test-images",
+            "swarm-sim",
+            "e2e",
+            "agent",
+            "server",
+            "tracker",
+            "api",
+            "http",
+            "ring",
+            "swarm-types",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// Roles of the server, which know each other only through `api`. Their tests may wire a real sibling behind such a trait.
