@@ -141,6 +141,7 @@ async fn announce(
         repository: None,
         known: *known,
         peers_wanted: if started { 50 } else { 0 },
+        content_max: 0,
     };
     let mut id = [0; 20];
     id[..8].copy_from_slice(&(number as u64).to_be_bytes());

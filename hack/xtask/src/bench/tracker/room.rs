@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
+use bytes::Bytes;
 use shoal_api::EverybodyMay;
 use shoal_http::{Limits, Listener, Shutdown};
 use shoal_oci::Digest;
@@ -33,6 +34,10 @@ impl MetainfoSource for Image {
 
     async fn metainfo(&self, digest: &Digest) -> Result<Option<Metainfo>, SourceError> {
         Ok(self.0.get(digest).cloned())
+    }
+
+    async fn content(&self, _: &Digest, _: u64) -> Result<Option<Bytes>, SourceError> {
+        Ok(None)
     }
 }
 
