@@ -1,5 +1,6 @@
 //! Pushing as `docker push` does: HEAD, POST, one streamed PATCH, PUT; manifests last.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -51,6 +52,22 @@ impl Registry {
         let upload = self.start_upload(repository).await?;
         let upload = self.patch(&upload, path, watch).await?;
         self.finish_upload(&upload, digest).await
+    }
+
+    /// Pushes one blob from a source that is read in multiples of 8 bytes, and never needs a file.
+    pub async fn push_stream(
+        &self,
+        repository: &str,
+        digest: &str,
+        source: Box<dyn Read + Send>,
+    ) -> Result<()> {
+        let upload = self.start_upload(repository).await?;
+        let (sender, body) = Body::channel(CHUNKS_IN_FLIGHT);
+        let request = request(Method::PATCH, &upload, body)?;
+        let (response, fed) = tokio::join!(self.send(request), feed_stream(sender, source));
+        let response = expect(response?, StatusCode::ACCEPTED, &upload).await?;
+        fed?;
+        self.finish_upload(&self.location(&response)?, digest).await
     }
 
     /// Opens an upload and returns its URL.
@@ -109,5 +126,24 @@ async fn feed(sender: BodySender, path: PathBuf, watch: &Watch) -> Result<()> {
         let len = chunk.len() as u64;
         sender.send(chunk.freeze()).await?;
         watch(len);
+    }
+}
+
+/// The source is quick, such as memory or a generator: it is read in place.
+async fn feed_stream(sender: BodySender, mut source: Box<dyn Read + Send>) -> Result<()> {
+    loop {
+        let mut chunk = BytesMut::zeroed(CHUNK_LEN);
+        let mut len = 0;
+        while len < CHUNK_LEN {
+            match source.read(&mut chunk[len..])? {
+                0 => break,
+                count => len += count,
+            }
+        }
+        if len == 0 {
+            return Ok(sender.finish().await?);
+        }
+        chunk.truncate(len);
+        sender.send(chunk.freeze()).await?;
     }
 }

@@ -12,7 +12,15 @@ use crate::programs;
 
 /// `shoalctl WORDS` with `input` on its standard input. It must succeed; returns its standard output.
 pub fn run(words: impl IntoIterator<Item = impl AsRef<OsStr>>, input: &str) -> Result<String> {
-    let program = Program::new(programs::bin_dir()?.join("shoalctl")).args(words);
+    run_from(&programs::bin_dir()?, words, input)
+}
+
+fn run_from(
+    bin_dir: &Path,
+    words: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    input: &str,
+) -> Result<String> {
+    let program = Program::new(bin_dir.join("shoalctl")).args(words);
     let mut command = program.command();
     let shown = format!("{command:?}");
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -31,6 +39,7 @@ pub fn password_line(name: &str) -> Result<String> {
 /// A private authority in a directory, made by `shoalctl ca`.
 #[derive(Debug)]
 pub struct Authority {
+    bin_dir: PathBuf,
     directory: PathBuf,
 }
 
@@ -48,8 +57,13 @@ pub struct Identity {
 impl Authority {
     /// Makes an authority in `directory/ca`; nodes get directories beside it.
     pub fn new(directory: &Path) -> Result<Self> {
-        run([OsStr::new("ca"), OsStr::new("init"), directory.join("ca").as_os_str()], "")?;
-        Ok(Self { directory: directory.to_owned() })
+        Self::with_programs(&programs::bin_dir()?, directory)
+    }
+
+    /// The same by the `shoalctl` in `bin_dir`.
+    pub fn with_programs(bin_dir: &Path, directory: &Path) -> Result<Self> {
+        run_from(bin_dir, [OsStr::new("ca"), OsStr::new("init"), directory.join("ca").as_os_str()], "")?;
+        Ok(Self { bin_dir: bin_dir.to_owned(), directory: directory.to_owned() })
     }
 
     /// Makes the certificate of a node, or renews it; `kind` is `server`, `agent` or `client`.
@@ -58,7 +72,7 @@ impl Authority {
         let hosts = hosts.iter().flat_map(|host| ["--host", host]).map(OsStr::new);
         let words = ["ca", "issue"].map(OsStr::new).into_iter().chain([authority.as_os_str()]);
         let words = words.chain([name, "--as", kind, "--out"].map(OsStr::new)).chain([out.as_os_str()]);
-        run(words.chain(hosts), "")?;
+        run_from(&self.bin_dir, words.chain(hosts), "")?;
         Ok(Identity {
             ca: out.join("ca.pem"),
             certificate: out.join(format!("{name}.pem")),

@@ -85,6 +85,30 @@ impl Wire {
         Ok((received, body))
     }
 
+    /// Sends a request and shows the body of the answer to `watch` as it comes. For bodies with a length.
+    pub async fn read_through(
+        &mut self,
+        request: &[&[u8]],
+        watch: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> io::Result<Received> {
+        self.send(request).await?;
+        let status = self.receive_final_head().await?;
+        let Framing::Length(len) = framing(&self.head, status)? else {
+            return Err(broken("the body has no length"));
+        };
+        let mut missing = len;
+        while missing > 0 {
+            if self.start == self.end {
+                self.fill().await?;
+            }
+            let take = usize::try_from(missing).unwrap_or(usize::MAX).min(self.end - self.start);
+            watch(&self.buffer[self.start..self.start + take]);
+            self.start += take;
+            missing -= take as u64;
+        }
+        Ok(Received { status, len })
+    }
+
     /// A header of the last answer.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
@@ -104,11 +128,7 @@ impl Wire {
     }
 
     async fn receive(&mut self, is_head: bool, mut kept: Option<&mut Vec<u8>>) -> io::Result<Received> {
-        let mut status = self.receive_head().await?;
-        // Interim answers come before the one that counts (RFC 9110, section 15.2).
-        while status < 200 {
-            status = self.receive_head().await?;
-        }
+        let status = self.receive_final_head().await?;
         let framing = framing(&self.head, status)?;
         let len = match framing {
             Framing::Length(len) if is_head => len,
@@ -117,6 +137,16 @@ impl Wire {
             Framing::Chunked => self.receive_chunks(&mut kept).await?,
         };
         Ok(Received { status, len })
+    }
+
+    /// Interim answers come before the one that counts (RFC 9110, section 15.2).
+    async fn receive_final_head(&mut self) -> io::Result<u16> {
+        loop {
+            let status = self.receive_head().await?;
+            if status >= 200 {
+                return Ok(status);
+            }
+        }
     }
 
     /// Reads up to and with the empty line, and returns the status.

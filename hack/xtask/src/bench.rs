@@ -3,14 +3,12 @@
 //! A result is a list of `{name, value, unit, bar, holds}`. A bar is only set where the method or a decision states one; the
 //! others are null, because a bar invented after the measurement proves nothing.
 
-mod bound;
 pub(crate) mod inside;
 mod measurement;
 mod netns;
 mod noise;
 mod plot;
 mod registry;
-mod run;
 mod simulate;
 mod swarm;
 mod tracker;

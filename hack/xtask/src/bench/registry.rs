@@ -8,7 +8,7 @@
 mod bars;
 mod contestant;
 mod corpus;
-mod counters;
+pub(super) mod counters;
 mod load;
 mod peer;
 mod phase;

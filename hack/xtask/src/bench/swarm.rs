@@ -1,190 +1,196 @@
-//! `cargo xtask bench swarm`: one blob to many agents over links as slow as each other.
+//! `cargo xtask bench swarm`: one blob to many agents over shaped links, ours beside others, in named cases with bars.
 //!
 //! The headline is the ratio of the agents' completion times to the fluid bound. Links are slow enough that CPU does not bind, so
-//! the ratio survives a noisy machine; CPU time does not, and is only good for comparing runs of one session. Every output is
-//! verified by SHA-256; a run with a wrong byte is a failure, whatever its time.
+//! the ratio survives a noisy machine; CPU time does not, and is only good for comparing runs of one session. Contestants take turns,
+//! so that a disturbance hits everybody. Every output is verified by SHA-256; a run with a wrong byte is a failure, whatever its time.
+
+mod case;
+mod contestant;
+mod demand;
+mod fleet;
+mod options;
+mod outcome;
+mod outsider;
+mod race;
+mod racer;
+mod report;
+mod shoal;
+mod small;
+mod stage;
+mod torrent;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::bound::Links;
 use super::measurement::{self, Measurement};
 use super::netns::Network;
-use super::noise::percentile;
-use super::plot::{self, Curve};
-use super::run::{self, Outcome, Plan};
+use super::plot;
+use crate::build;
 use crate::interrupt::Interrupts;
 use crate::terminal::complain;
-use crate::{build, options};
+use case::{Case, Kind};
+use contestant::Contestant;
+pub(crate) use options::Arguments;
+use outcome::Value;
+use report::{LATENESS_MS_MAX, Report, Series};
+pub(super) use stage::Blob;
 
-/// Above this lateness of a sleeper (99th percentile) the machine was too busy for the run to count.
-const LATENESS_MS_MAX: f64 = 25.0;
-const MIB: f64 = 1024.0 * 1024.0;
-const GIB: f64 = 1024.0 * MIB;
-
-/// Options of `cargo xtask bench swarm`.
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    /// Numbers of agents, each measured in turn
-    #[arg(long, value_delimiter = ',', default_value = "8,16", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    agents: Vec<u16>,
-    /// Rate of every link, in each direction
-    #[arg(long, default_value = "20mbit", value_parser = options::rate)]
-    rate: u64,
-    /// Size of the blob
-    #[arg(long, default_value = "32MiB", value_parser = options::size)]
-    size: u64,
-    /// Runs for each number of agents
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
-    runs: u16,
-    /// What the result is written as
-    #[arg(long, value_enum, default_value = "table")]
-    output: measurement::Output,
-    /// Draw the completion curves beside the bound
-    #[arg(long)]
-    plot: Option<PathBuf>,
-}
-
-/// All runs with one number of agents.
-struct Series {
-    agents: u16,
-    bound: f64,
-    outcomes: Vec<Outcome>,
-}
+/// How often a run is repeated because the machine was too busy for it to count.
+const REPEATS_MAX: usize = 2;
 
 /// Measures, reports, draws.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let bin_dir = build::release_programs()?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let work = async { Interrupts::catch()?.guard(measure(arguments, &bin_dir)).await };
-    let series = runtime.block_on(work)?;
-    let measurements: Vec<Measurement> =
-        series.iter().flat_map(|series| series.measurements(arguments.size)).collect();
-    measurement::print(&measurements, arguments.output);
-    if let Some(file) = &arguments.plot {
-        let curves: Vec<Curve> = series.iter().flat_map(Series::curves).collect();
-        let (size, rate) = (as_f64(arguments.size) / MIB, arguments.rate / 1_000_000);
-        let title = format!("a blob of {size:.0} MiB over links of {rate} Mbit/s");
-        fs::write(file, plot::draw(&title, &curves))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-        complain(format_args!("the curves are in {}", file.display()));
+    let work = async { Interrupts::catch()?.guard(measure_all(arguments, &bin_dir)).await };
+    let reports = runtime.block_on(work)?;
+    let measurements: Vec<Measurement> = reports.iter().flat_map(Report::measurements).collect();
+    if arguments.output == measurement::Output::Json {
+        measurement::print_json(&measurements);
     }
-    let wrong: usize = series.iter().flat_map(|series| &series.outcomes).map(|outcome| outcome.wrong).sum();
-    ensure!(wrong == 0, "{wrong} pulls did not have the right bytes");
+    let wrong =
+        measurements.iter().filter(|found| found.name.ends_with("_wrong_outputs") && found.value > 0.0);
+    let wrong: Vec<&str> = wrong.map(|found| found.name.as_str()).collect();
+    ensure!(wrong.is_empty(), "not every pull had the right bytes: {}", wrong.join(", "));
     Ok(())
 }
 
-async fn measure(arguments: &Arguments, bin_dir: &std::path::Path) -> Result<Vec<Series>> {
-    let mut all = Vec::new();
-    for &agents in &arguments.agents {
-        let network = Network::new(agents + 1, arguments.rate)?;
-        let rate = as_f64(arguments.rate) / 8.0;
-        let links =
-            Links { receivers: agents.into(), origin_up: rate, receiver_up: rate, receiver_down: rate };
-        let mut series =
-            Series { agents, bound: links.fluid_bound(as_f64(arguments.size)), outcomes: Vec::new() };
-        for number in 1..=arguments.runs {
-            let plan = Plan { bin_dir, agents, size: arguments.size, seed: number.into() };
-            let outcome = run::run(&plan, &network)
-                .await
-                .with_context(|| format!("run {number} of {agents} agents"))?;
-            complain(format_args!(
-                "{agents} agents, run {number}: p50 {:.3} and max {:.3} times the bound of {:.2} s, {:.2} origin copies, lateness {:.1} ms",
-                percentile(&outcome.seconds, 50) / series.bound,
-                percentile(&outcome.seconds, 100) / series.bound,
-                series.bound,
-                outcome.origin_bytes / as_f64(arguments.size),
-                outcome.lateness_ms,
-            ));
-            series.outcomes.push(outcome);
+async fn measure_all(arguments: &Arguments, bin_dir: &Path) -> Result<Vec<Report>> {
+    let mut reports = Vec::new();
+    for case in arguments.cases()? {
+        complain(format_args!("{}", case.describe()));
+        let report = measure(arguments, &case, bin_dir).await.with_context(|| case.name.clone())?;
+        if arguments.output == measurement::Output::Table {
+            report.print();
         }
-        all.push(series);
+        reports.push(report);
     }
+    Ok(reports)
+}
+
+async fn measure(arguments: &Arguments, case: &Case, bin_dir: &Path) -> Result<Report> {
+    let seeds = arguments.seeds();
+    let network = Network::new(&case.fleet(0).links())?;
+    if let Some(caveat) = report::caveat(seeds.len()) {
+        complain(caveat);
+    }
+    if matches!(case.kind, Kind::Small | Kind::Demand) {
+        return measure_latency(arguments, case, bin_dir, &network, &seeds).await;
+    }
+    let contestants = arguments.contestants(case, bin_dir);
+    let series = race_all(arguments, case, &contestants, &network, &seeds).await?;
+    if let (Some(directory), Kind::Swarm) = (&arguments.plot, case.kind) {
+        draw(directory, case, &series)?;
+    }
+    Ok(Report::new(case, &series))
+}
+
+/// Only ours.
+async fn measure_latency(
+    arguments: &Arguments,
+    case: &Case,
+    bin_dir: &Path,
+    network: &Network,
+    seeds: &[u64],
+) -> Result<Report> {
+    let (settings, place) = (arguments.settings(bin_dir), arguments.directory());
+    let (mut runs, mut rejected) = (Vec::new(), 0);
+    for seed in seeds {
+        for _ in 0..=REPEATS_MAX {
+            let run = match case.kind {
+                Kind::Demand => demand::run(case, &settings, network, &place, *seed).await?,
+                _ => small::run(case, &settings, network, &place, *seed, arguments.counts()).await?,
+            };
+            complain(format_args!("shoal, run {seed}: {}", brief(&run.0)));
+            let lateness = run.0.iter().find(|value| value.measure == "lateness_p99");
+            if lateness.is_none_or(|found| found.value <= LATENESS_MS_MAX) {
+                runs.push(run);
+                break;
+            }
+            rejected += 1;
+        }
+    }
+    ensure!(!runs.is_empty(), "the machine was too busy for any run to count");
+    Ok(Report::of_values(case, &runs, rejected))
+}
+
+/// Each seed goes through all contestants, so that they take turns.
+async fn race_all(
+    arguments: &Arguments,
+    case: &Case,
+    contestants: &[Contestant],
+    network: &Network,
+    seeds: &[u64],
+) -> Result<Vec<Series>> {
+    let empty = |contestant: &Contestant| Series {
+        contestant: contestant.name().to_owned(),
+        outcomes: Vec::new(),
+        rejected: 0,
+    };
+    let mut all: Vec<Series> = contestants.iter().map(empty).collect();
+    let place = arguments.directory();
+    for (number, seed) in (1..).zip(seeds) {
+        for (contestant, series) in contestants.iter().zip(&mut all) {
+            for repeat in 0..=REPEATS_MAX {
+                let outcome = race::run(case, contestant, network, &place, *seed).await;
+                let outcome = outcome.with_context(|| format!("{}, run {number}", contestant.name()))?;
+                complain(format_args!(
+                    "{}, run {number}: {}",
+                    contestant.name(),
+                    brief(&outcome.values(case))
+                ));
+                if outcome.lateness_ms <= LATENESS_MS_MAX {
+                    series.outcomes.push(outcome);
+                    break;
+                }
+                series.rejected += 1;
+                complain(format_args!("the machine was too busy for this run to count (repeat {repeat})"));
+            }
+        }
+    }
+    ensure!(
+        all.iter().all(|series| !series.outcomes.is_empty()),
+        "the machine was too busy for any run to count: a sleeper was late by more than {LATENESS_MS_MAX} ms"
+    );
     Ok(all)
 }
 
-impl Series {
-    /// Median and worst of all runs for each number.
-    fn measurements(&self, size: u64) -> Vec<Measurement> {
-        let size = as_f64(size);
-        let ratio = |percent| move |outcome: &Outcome| percentile(&outcome.seconds, percent);
-        let delivered = f64::from(self.agents) * size / GIB;
-        let mut all = vec![Measurement::new(self.name("bound"), self.bound, "s")];
-        all.extend(self.summary("completion_p50", "× bound", |outcome| ratio(50)(outcome) / self.bound));
-        all.extend(self.summary("completion_p99", "× bound", |outcome| ratio(99)(outcome) / self.bound));
-        all.extend(self.summary("completion_max", "× bound", |outcome| ratio(100)(outcome) / self.bound));
-        all.extend(
-            self.summary("first_byte_p50", "s", |outcome| percentile(&outcome.first_byte_seconds, 50)),
-        );
-        all.extend(self.summary("origin_copies", "copies", |outcome| outcome.origin_bytes / size));
-        all.extend(self.summary("duplicate_pieces", "pieces", |outcome| outcome.duplicate_pieces));
-        all.extend(self.summary("cpu_per_delivered", "CPU-s/GiB", |outcome| outcome.cpu_seconds / delivered));
-        let lateness = self.values(|outcome| outcome.lateness_ms);
-        let lateness = Measurement::new(self.name("lateness_p99_worst"), percentile(&lateness, 100), "ms");
-        all.push(lateness.at_most(LATENESS_MS_MAX));
-        let wrong: usize = self.outcomes.iter().map(|outcome| outcome.wrong).sum();
-        let wrong = u32::try_from(wrong).map_or(f64::INFINITY, f64::from);
-        all.push(Measurement::new(self.name("wrong_outputs"), wrong, "pulls").at_most(0.0));
-        all
-    }
+/// One line about a run: what people look at first.
+fn brief(values: &[Value]) -> String {
+    const SHOWN: [&str; 14] = [
+        "completion_p50",
+        "completion_max",
+        "own_bound_max",
+        "seconds",
+        "origin_copies",
+        "overhead",
+        "first_byte_share_max",
+        "cpu_per_gb",
+        "beyond_direct_p50",
+        "cold_mib_p99",
+        "other_beyond_wire_p99",
+        "same_beyond_wire_p99",
+        "background_completion",
+        "lateness_p99",
+    ];
+    let shown = SHOWN.iter().filter_map(|name| values.iter().find(|value| value.measure == *name));
+    let words: Vec<String> = shown.map(|found| format!("{} {:.3}", found.measure, found.value)).collect();
+    words.join(", ")
+}
 
-    fn summary(&self, name: &str, unit: &'static str, value: impl Fn(&Outcome) -> f64) -> [Measurement; 2] {
-        let values = self.values(value);
-        [
-            Measurement::new(self.name(name), percentile(&values, 50), unit),
-            Measurement::new(self.name(&format!("{name}_worst")), percentile(&values, 100), unit),
-        ]
-    }
-
-    fn values(&self, value: impl Fn(&Outcome) -> f64) -> Vec<f64> {
-        self.outcomes.iter().map(value).collect()
-    }
-
-    fn name(&self, name: &str) -> String {
-        format!("swarm_{}_agents_{name}", self.agents)
-    }
-
-    fn curves(&self) -> Vec<Curve> {
-        let label = format!("{} agents", self.agents);
-        let curve = |outcome: &Outcome| Curve {
-            label: label.clone(),
-            seconds: outcome.seconds.clone(),
-            bound: self.bound,
-        };
-        self.outcomes.iter().map(curve).collect()
-    }
+fn draw(directory: &Path, case: &Case, series: &[Series]) -> Result<()> {
+    let curves: Vec<plot::Curve> = series.iter().flat_map(Series::curves).collect();
+    let file = directory.join(format!("swarm-{}.svg", case.name));
+    fs::create_dir_all(directory)?;
+    fs::write(&file, plot::draw(&case.describe(), &curves))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    complain(format_args!("the curves are in {}", file.display()));
+    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes and rates are far below 2^52")]
 fn as_f64(number: u64) -> f64 {
     number as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn median_and_worst_come_from_all_runs() {
-        let outcome = |seconds: f64| Outcome {
-            seconds: vec![seconds; 2],
-            first_byte_seconds: vec![0.5; 2],
-            wrong: 0,
-            origin_bytes: 110.0,
-            duplicate_pieces: 0.0,
-            cpu_seconds: 1.0,
-            lateness_ms: 30.0,
-        };
-        let series =
-            Series { agents: 2, bound: 10.0, outcomes: vec![outcome(12.0), outcome(15.0), outcome(11.0)] };
-        let all = series.measurements(100);
-        let value = |name: &str| all.iter().find(|found| found.name == name).unwrap();
-        assert!((value("swarm_2_agents_completion_p50").value - 1.2).abs() < 1e-9);
-        assert!((value("swarm_2_agents_completion_max_worst").value - 1.5).abs() < 1e-9);
-        assert_eq!(value("swarm_2_agents_origin_copies").holds, None);
-        assert_eq!(value("swarm_2_agents_lateness_p99_worst").holds, Some(false));
-        assert_eq!(value("swarm_2_agents_wrong_outputs").holds, Some(true));
-    }
 }

@@ -8,25 +8,25 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 /// Linux reports CPU time to user space in ticks of 1/100 s on every architecture (USER_HZ).
-pub(super) const TICKS_PER_SECOND: f64 = 100.0;
+pub(in crate::bench) const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A program and everything that it started, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Usage {
+pub(in crate::bench) struct Usage {
     /// User and system time.
-    pub(super) cpu_ticks: u64,
-    pub(super) resident_kib: u64,
+    pub(in crate::bench) cpu_ticks: u64,
+    pub(in crate::bench) resident_kib: u64,
     /// The most that was ever resident.
-    pub(super) peak_kib: u64,
+    pub(in crate::bench) peak_kib: u64,
     /// Bytes that it made dirty in the page cache or wrote past it (`write_bytes` of proc(5)).
-    pub(super) written: u64,
+    pub(in crate::bench) written: u64,
     /// Bytes that it made the disk read. What is still in the page cache is read for free and not counted.
-    pub(super) read: u64,
+    pub(in crate::bench) read: u64,
 }
 
 impl Usage {
     /// Of the process and its descendants.
-    pub(super) fn of(process: u32) -> Result<Self> {
+    pub(in crate::bench) fn of(process: u32) -> Result<Self> {
         let mut total = Self::default();
         for id in tree(process) {
             // A child may end while we look.
@@ -56,14 +56,14 @@ impl Usage {
 
 /// CPU time of the machine at one moment, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Machine {
+pub(in crate::bench) struct Machine {
     busy: u64,
     total: u64,
     own: u64,
 }
 
 impl Machine {
-    pub(super) fn now() -> Result<Self> {
+    pub(in crate::bench) fn now() -> Result<Self> {
         let stat = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
         let own = fs::read_to_string("/proc/self/stat").context("cannot read /proc/self/stat")?;
         let (busy, total) = busy_and_total(&stat).context("/proc/stat has no line of all processors")?;
@@ -71,7 +71,7 @@ impl Machine {
     }
 
     /// The share of the machine's time since `before` that neither we nor the server spent.
-    pub(super) fn foreign_since(&self, before: &Self, server_ticks: u64) -> f64 {
+    pub(in crate::bench) fn foreign_since(&self, before: &Self, server_ticks: u64) -> f64 {
         let ours = self.own.saturating_sub(before.own) + server_ticks;
         let busy = self.busy.saturating_sub(before.busy).saturating_sub(ours);
         as_f64(busy) / as_f64(self.total.saturating_sub(before.total)).max(1.0)
@@ -79,7 +79,7 @@ impl Machine {
 }
 
 /// Bytes free on the disk of a directory.
-pub(super) fn free_bytes(directory: &Path) -> Result<u64> {
+pub(in crate::bench) fn free_bytes(directory: &Path) -> Result<u64> {
     let output = Command::new("df").args(["--output=avail", "-B1"]).arg(directory).output();
     let text = String::from_utf8(output.context("cannot run df")?.stdout)?;
     let free = text.lines().nth(1).and_then(|line| line.trim().parse().ok());
@@ -87,7 +87,7 @@ pub(super) fn free_bytes(directory: &Path) -> Result<u64> {
 }
 
 /// Waits until what was written is on the disk, so that one registry's dirty pages are not written during another's turn.
-pub(super) fn sync(directory: &Path) -> Result<()> {
+pub(in crate::bench) fn sync(directory: &Path) -> Result<()> {
     Command::new("sync").arg("--file-system").arg(directory).status().context("cannot run sync")?;
     Ok(())
 }
@@ -138,7 +138,7 @@ fn parent(id: u32) -> Option<u32> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counters are far below 2^52")]
-pub(super) fn as_f64(number: u64) -> f64 {
+pub(in crate::bench) fn as_f64(number: u64) -> f64 {
     number as f64
 }
 
