@@ -4,16 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shoal_api::tracker::{self, CONTENT_LEN_MAX, ItemErrorCode, TrackerClient};
+use bytes::Bytes;
+use shoal_api::tracker::{self, CONTENT_LEN_MAX, ItemErrorCode, Reach, TrackerClient};
+use shoal_oci::Digest;
 use shoal_swarm::{AnnounceError, AnnounceEvent, AnnounceItem, AnnounceReply, Announcer};
+use tokio::time::Instant;
 
 use crate::fetch::Wanted;
+use crate::gate::Gate;
 use crate::leads::Leads;
+use crate::recent::Recent;
 use crate::tracker_check::{self, TrackerCheck};
 
 /// Time between probes while no tracker answers: short at first, so that an agent that starts with its server is ready with it.
 const PROBE_PAUSE_MIN: Duration = Duration::from_millis(100);
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A grant that was handed on is replaced by another after this long: half of the shortest lifetime that a server gives.
+const RENEW_AFTER: Duration = Duration::from_secs(150);
+
+/// Downloads of which it is known when their grants were handed on; of others they are handed on too often, which costs a message.
+const RENEWED_MAX: usize = 4096;
 
 /// Announces to the tracker, and keeps the readiness check up to date.
 #[derive(Clone)]
@@ -24,19 +35,47 @@ pub(crate) struct TrackerAnnouncer {
     wanted: Wanted,
     /// Where small blobs can probably be had.
     leads: Leads,
+    gate: Gate,
+    /// When a grant was last handed to the swarm, by blob.
+    renewed: Recent<Digest, Instant>,
 }
 
 impl TrackerAnnouncer {
     /// An announcer over a tracker client, which finds in `wanted` for which repositories blobs are fetched, and leaves in `leads` who
-    /// owns them.
-    pub(crate) fn new(client: TrackerClient, check: TrackerCheck, wanted: Wanted, leads: Leads) -> Self {
-        Self { client, check: Arc::new(check), wanted, leads }
+    /// owns them and at `gate` who is let in.
+    pub(crate) fn new(
+        client: TrackerClient,
+        check: TrackerCheck,
+        wanted: Wanted,
+        leads: Leads,
+        gate: Gate,
+    ) -> Self {
+        let renewed = Recent::new(RENEWED_MAX);
+        Self { client, check: Arc::new(check), wanted, leads, gate, renewed }
     }
 
     fn question(&self, item: &AnnounceItem) -> tracker::AnnounceItem {
         let downloads = !item.complete && item.event != AnnounceEvent::Stopped;
         let repository = downloads.then(|| self.wanted.of(&item.digest)).flatten();
         tracker::AnnounceItem { repository, ..question(item) }
+    }
+
+    /// Takes the grant out of an answer, unless it is the first for this download or the last one is no longer fresh: everybody to whom we
+    /// are connected is shown a new one.
+    fn keep_grant(&self, item: &AnnounceItem, reply: &mut tracker::AnnounceReply) {
+        let begins = item.need_metainfo || item.event == AnnounceEvent::Started;
+        let fresh = self.renewed.of(&item.digest).is_some_and(|at| at.elapsed() < RENEW_AFTER);
+        if reply.grant.is_empty() || (fresh && !begins) {
+            reply.grant = Bytes::new();
+        } else {
+            self.renewed.note(item.digest, Instant::now());
+        }
+    }
+
+    /// Tells the check and the gate how the last exchange went.
+    fn observe(&self, reach: Reach) {
+        self.gate.note(self.client.grant_keys(), &reach);
+        self.check.observe(reach);
     }
 
     /// Asks the trackers whether they live for as long as the check does not say so: an agent with nothing to announce, or one that
@@ -53,7 +92,7 @@ impl TrackerAnnouncer {
         let mut pause = PROBE_PAUSE_MIN;
         loop {
             if !self.check.is_reached() {
-                self.check.observe(self.client.probe().await);
+                self.observe(self.client.probe().await);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PROBE_PAUSE_MAX);
@@ -64,10 +103,12 @@ impl TrackerAnnouncer {
 #[async_trait]
 impl Announcer for TrackerAnnouncer {
     async fn announce(&self, items: Vec<AnnounceItem>) -> Vec<Result<AnnounceReply, AnnounceError>> {
-        let replies = self.client.announce(items.iter().map(|item| self.question(item)).collect()).await;
-        self.check.observe(self.client.reach());
-        for reply in replies.iter().flatten() {
+        let mut replies = self.client.announce(items.iter().map(|item| self.question(item)).collect()).await;
+        self.observe(self.client.reach());
+        for (item, reply) in items.iter().zip(&mut replies) {
+            let Ok(reply) = reply else { continue };
             self.leads.note_owners(&reply.web_seeds);
+            self.keep_grant(item, reply);
         }
         replies.into_iter().map(|reply| reply.map(answer).map_err(|error| failure(&error))).collect()
     }

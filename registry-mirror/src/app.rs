@@ -27,6 +27,7 @@ use crate::announcer::TrackerAnnouncer;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::fetch::{self, Fetch};
+use crate::gate::Gate;
 use crate::leads::Leads;
 use crate::manifest_cache::ManifestCache;
 use crate::mirror::Mirror;
@@ -97,8 +98,9 @@ impl App {
         let wanted = fetch::wanted();
         let check = TrackerCheck::new(health.clone());
         let leads = Leads::default();
-        let announcer = TrackerAnnouncer::new(tracker, check, wanted.clone(), leads.clone());
-        let swarm = join(config, peer, peer_id, &store, &clients, announcer.clone(), &metrics);
+        let gate = Gate::open(&config.cache.directory, cluster_key_of(config));
+        let announcer = TrackerAnnouncer::new(tracker, check, wanted.clone(), leads.clone(), gate.clone());
+        let swarm = join(config, peer, peer_id, &store, &clients, announcer.clone(), gate, &metrics);
         for digest in store.digests() {
             swarm.seed(digest);
         }
@@ -219,10 +221,11 @@ fn join(
     store: &Store,
     clients: &Clients,
     announcer: TrackerAnnouncer,
+    gate: Gate,
     metrics: &Metrics,
 ) -> Swarm {
-    let cluster_key = cluster_key(config.cluster_key.as_ref().map_or("", Secret::reveal));
-    let mut options = SwarmOptions::new(peer_id, Role::Agent, cluster_key);
+    let mut options = SwarmOptions::new(peer_id, Role::Agent, cluster_key_of(config));
+    options.grants = Arc::new(gate);
     options.envelope = clients.envelope.clone();
     options.zone = config.zone.as_ref().map_or(Zone::UNKNOWN, ZoneName::zone);
     let stall = config.peer.stall_timeout.get();
@@ -238,6 +241,11 @@ fn join(
         Some(Arc::new(OriginRanges::new(OriginClient::new(clients.cluster.clone())))),
         SwarmMetrics::register(metrics),
     )
+}
+
+/// What tells members from strangers in the swarm.
+fn cluster_key_of(config: &Config) -> [u8; 32] {
+    cluster_key(config.cluster_key.as_ref().map_or("", Secret::reveal))
 }
 
 fn resolver(config: &Config, client: &Client, leads: Leads) -> Result<Resolver> {

@@ -10,6 +10,7 @@ pub mod cli;
 mod clients;
 pub mod config;
 pub mod fetch;
+mod gate;
 pub mod leads;
 pub mod manifest_cache;
 pub mod mirror;

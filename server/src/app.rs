@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use shoal_api::preheat::Preheat;
 use shoal_api::tags::Tags;
-use shoal_api::{EverybodyMay, Leases, MembersOnly, Rights};
+use shoal_api::{EverybodyMay, Grants, Leases, MembersOnly, Rights};
 use shoal_auth::Guard;
 use shoal_config::Secret;
 use shoal_events::PreheatHandler;
@@ -21,6 +21,7 @@ use shoal_oci::{Repository, Tag};
 use shoal_origin::{Origin, OriginHandler, OriginOptions};
 use shoal_registry::{Registry, RegistryOptions};
 use shoal_store::{Durability, Options, Store};
+use shoal_swarm::GrantCheck;
 use shoal_swarm_types::{PeerId, Zone, ZoneName};
 use shoal_tags::{LocalTags, TagsHandler};
 use shoal_telemetry::{
@@ -37,6 +38,7 @@ use crate::admin::events::EventsAdmin;
 use crate::admin::inside::Inside;
 use crate::admin::upkeep::UpkeepAdmin;
 use crate::config::Config;
+use crate::grants::ServerGrants;
 use crate::owner_source::OwnerSource;
 use crate::preheat::{OriginPreheat, RegistryGate};
 use crate::rights::LinkedRights;
@@ -174,10 +176,13 @@ impl Rooms {
         let secret = config.cluster_key.as_ref().map_or("", |key| key.reveal());
         let cluster_key = shoal_api::cluster_key(secret);
         let zone = config.zone.as_ref().map_or(Zone::UNKNOWN, ZoneName::zone);
+        let grants = ServerGrants::open(config.auth.as_ref(), &config.data_directory, cluster_key).await?;
         let options = OriginOptions {
             peer_id,
             cluster_key,
             envelope: certificates.envelope(),
+            check: grants.clone().map(|grants| Arc::new(grants) as Arc<dyn GrantCheck>),
+            grants: grants.clone().map(|grants| Arc::new(grants) as Arc<dyn Grants>),
             zone,
             experiment: config.swarm.experiment.clone(),
         };
@@ -191,7 +196,8 @@ impl Rooms {
             Arc::clone(&rights),
             TrackerMetrics::register(metrics),
             TrackerOptions::with_seed(fastrand::u64(..)),
-        );
+        )
+        .with_grants(grants.map(|grants| Arc::new(grants) as Arc<dyn Grants>));
         let options = RegistryOptions {
             guard: guard.clone(),
             upload_idle_max: config.uploads.expire_after.get(),
@@ -243,7 +249,7 @@ impl Rooms {
     /// What the operator's port tells of the rooms behind the others.
     fn inside(&self) -> Inside {
         Inside {
-            tracker: TrackerHandler::new(Arc::clone(&self.tracker)),
+            tracker: TrackerHandler::for_operators(Arc::clone(&self.tracker)),
             origin: OriginHandler::new(self.origin.clone(), Arc::new(EverybodyMay)),
             registry: Registry::new(
                 self.store.clone(),

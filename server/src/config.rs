@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod auth;
 pub mod events;
+pub mod grants;
 pub mod tls;
 pub mod upkeep;
 

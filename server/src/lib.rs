@@ -11,6 +11,7 @@ mod auth;
 pub mod cli;
 pub mod config;
 mod denials;
+mod grants;
 pub mod housekeeping;
 pub mod output;
 pub mod owner_source;

@@ -7,6 +7,9 @@ mod client;
 #[path = "whole/drain.rs"]
 mod drain;
 #[cfg(test)]
+#[path = "whole/grants.rs"]
+mod grants;
+#[cfg(test)]
 #[path = "whole/killed.rs"]
 mod killed;
 #[cfg(test)]

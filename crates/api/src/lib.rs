@@ -21,7 +21,7 @@ pub use error::ApiError;
 pub use exchange::Base;
 pub use leases::{Claim, Lease, Leases};
 pub use origin::OriginClient;
-pub use rights::{EverybodyMay, Member, Rights, RightsError};
+pub use rights::{EverybodyMay, Grants, Member, Rights, RightsError};
 pub use tracker::{
     AnnounceEvent, AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, ItemError, ItemErrorCode,
     ItemReply, Reach, TrackerClient,

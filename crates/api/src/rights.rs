@@ -8,8 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use shoal_http::{Connection, PeerCertificate, Request};
 use shoal_oci::{Digest, Repository};
+use shoal_swarm_types::PeerId;
 
 /// A member of the cluster that asks: whoever got through to a port that is for members.
 #[derive(Clone, Debug)]
@@ -51,6 +53,15 @@ pub trait Rights: Send + Sync + 'static {
         repository: Option<&Repository>,
         digest: &Digest,
     ) -> Result<bool, RightsError>;
+}
+
+/// Gives grants: what a peer shows other peers in place of the rights that were looked up for it (see `shoal_grant`).
+pub trait Grants: std::fmt::Debug + Send + Sync + 'static {
+    /// The grant that `peer` may have the blob; at most 256 bytes.
+    fn grant(&self, digest: &Digest, peer: &PeerId) -> Bytes;
+
+    /// The public keys by which grants in use are judged, as text.
+    fn keys(&self) -> Vec<String>;
 }
 
 /// The policy or the links could not be looked up.

@@ -167,6 +167,7 @@ pub struct ItemError {
     pub message: String,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly every reply is the large variant")]
 /// The answer about one blob: `{"ok": …}` or `{"error": …}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -182,6 +183,9 @@ pub enum ItemReply {
 pub struct AnnounceResponse {
     /// The replies.
     pub items: Vec<ItemReply>,
+    /// The public keys by which grants are judged; none where members may have everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grant_keys: Vec<String>,
 }
 
 impl ItemError {

@@ -131,11 +131,16 @@ fn first_request(outputs: &[Output]) -> PieceIndex {
     requests(outputs)[0]
 }
 
+fn on_channel(swarm: u32, digest: Digest) -> Message {
+    Message::Join { swarm, digest, owner: false, grant: Bytes::new(), pieces: Pieces::All }
+}
+
 #[test]
 fn violations_close_the_connection() {
-    let cases: [(Message, Violation); 8] = [
+    let cases: [(Message, Violation); 9] = [
         (Message::Have { swarm: 8, index: PieceIndex(0), queue: 0 }, Violation::Channel),
-        (join(Pieces::All), Violation::Channel),
+        (on_channel(8, digest()), Violation::Channel),
+        (on_channel(7, Digest::sha256(b"another")), Violation::Channel),
         (Message::Have { swarm: 7, index: PieceIndex(COUNT), queue: 0 }, Violation::Index),
         (Message::Request { swarm: 7, index: PieceIndex(u32::MAX), urgent: false }, Violation::Index),
         (Message::Reject { swarm: 7, index: PieceIndex(0) }, Violation::Unrequested),
@@ -434,4 +439,20 @@ proptest::proptest! {
             pending.extend(outputs.iter().filter_map(|output| answer(output, flag)));
         }
     }
+}
+
+#[test]
+fn a_new_grant_is_shown_to_those_whose_swarm_was_joined_with_the_old_one() {
+    let mut bench = Bench::downloading();
+    let announced = |grant: &'static [u8]| {
+        let reply = AnnounceReply { grant: Bytes::from_static(grant), ..AnnounceReply::default() };
+        Input::Announced { digest: digest(), reply }
+    };
+    let shown = |outputs: &[Output]| {
+        sends(outputs, |message| matches!(message, Message::Join { grant, .. } if !grant.is_empty()))
+    };
+    assert!(shown(&bench.put(announced(b"first"))));
+    assert!(!shown(&bench.put(announced(b"first"))), "nothing new");
+    assert!(!shown(&bench.put(announced(b""))));
+    assert!(shown(&bench.put(announced(b"second"))));
 }

@@ -6,6 +6,7 @@
 mod heal;
 mod inputs;
 mod outputs;
+mod passes;
 mod whole;
 
 use std::collections::VecDeque;
@@ -38,6 +39,7 @@ use crate::options::SwarmOptions;
 use crate::web::{RangeSource, Web};
 use crate::whole::Wholes;
 use heal::Patients;
+use passes::Passes;
 use shoal_swarm_protocol::AnnounceEvent;
 
 /// What the actor is given besides the options.
@@ -66,6 +68,7 @@ pub(crate) struct Actor {
     conns: Conns,
     /// Who may have pieces.
     grants: Arc<dyn GrantCheck>,
+    passes: Passes,
     blobs: Blobs,
     patients: Patients,
     announces: Announces,
@@ -110,6 +113,7 @@ impl Actor {
             in_hand: None,
             conns,
             grants,
+            passes: Passes::default(),
             blobs: Blobs::default(),
             patients: Patients::default(),
             announces: Announces::new(announcer, &times, events.clone()),
@@ -191,6 +195,7 @@ impl Actor {
     fn sweep(&mut self) {
         self.disk.handles().sweep(HANDLE_IDLE);
         self.conns.sweep();
+        self.end_passes();
         let statuses = self.core.statuses();
         self.gauges.show(&statuses);
         for status in statuses {

@@ -52,6 +52,11 @@ impl Conns {
         false
     }
 
+    /// Whether a connection is open.
+    pub(crate) fn is_open(&self, id: ConnId) -> bool {
+        self.open.contains_key(&id)
+    }
+
     /// Ends a connection; what is queued on it is still sent. False when it was not open.
     pub(crate) fn close(&mut self, id: ConnId) -> bool {
         self.open.remove(&id).is_some()

@@ -76,7 +76,7 @@ impl Server {
             }),
             _ => ItemReply::Error(ItemError::new(ItemErrorCode::NotFound, "no owner has it")),
         });
-        let response = AnnounceResponse { items: items.collect() };
+        let response = AnnounceResponse { items: items.collect(), ..AnnounceResponse::default() };
         state.announced.extend(request.items);
         json::response(StatusCode::OK, &response)
     }

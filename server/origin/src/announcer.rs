@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use shoal_api::Grants;
 use shoal_oci::Digest;
 use shoal_swarm::{AnnounceError, AnnounceItem, AnnounceReply, Announcer};
-use shoal_swarm_types::{Metainfo, PeerInfo};
+use shoal_swarm_types::{Metainfo, PeerId, PeerInfo};
 
 /// Until the next announce that changes nothing: a day, so that seeding costs no time.
 const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -17,8 +19,16 @@ const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 const INTERVAL_MENDING: Duration = Duration::from_secs(5);
 
 /// The blobs that are being mended, and who has them.
-#[derive(Clone, Default)]
-pub(crate) struct Introductions(Arc<Mutex<HashMap<Digest, Holders>>>);
+#[derive(Clone)]
+pub(crate) struct Introductions(Arc<Inner>);
+
+struct Inner {
+    /// Who we are to them.
+    me: PeerId,
+    /// What they ask to see.
+    grants: Option<Arc<dyn Grants>>,
+    known: Mutex<HashMap<Digest, Holders>>,
+}
 
 struct Holders {
     metainfo: Metainfo,
@@ -32,6 +42,11 @@ pub(crate) struct Introduced {
 }
 
 impl Introductions {
+    /// Nothing is mended. Where grants are asked for, the origin `me` gives itself those that it needs.
+    pub(crate) fn new(me: PeerId, grants: Option<Arc<dyn Grants>>) -> Self {
+        Self(Arc::new(Inner { me, grants, known: Mutex::default() }))
+    }
+
     /// Introduces the origin to `peers` when it asks for the blob of `metainfo`. `None` when that goes on already.
     pub(crate) fn introduce(&self, metainfo: Metainfo, peers: Vec<PeerInfo>) -> Option<Introduced> {
         let digest = *metainfo.digest();
@@ -44,7 +59,7 @@ impl Introductions {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Holders>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn answer(&self, item: &AnnounceItem) -> AnnounceReply {
@@ -54,6 +69,11 @@ impl Introductions {
                 metainfo: item.need_metainfo.then(|| holders.metainfo.clone()),
                 peers: holders.peers.clone(),
                 interval_ms: millis(INTERVAL_MENDING),
+                grant: self
+                    .0
+                    .grants
+                    .as_ref()
+                    .map_or_else(Bytes::new, |grants| grants.grant(&item.digest, &self.0.me)),
                 ..AnnounceReply::default()
             },
             None => AnnounceReply { interval_ms: millis(INTERVAL), ..AnnounceReply::default() },

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shoal_api::Grants;
 use shoal_oci::Digest;
 use shoal_store::{Blob, ErrorKind, Store};
-use shoal_swarm::{BlobStatus, Envelope, Experiment, Role, Swarm, SwarmOptions};
+use shoal_swarm::{BlobStatus, Envelope, Experiment, GrantCheck, Role, Swarm, SwarmOptions};
 use shoal_swarm_types::{Metainfo, PeerId, Zone};
 use shoal_telemetry::SwarmMetrics;
 use tokio::net::TcpListener;
@@ -32,6 +33,10 @@ pub struct OriginOptions {
     pub cluster_key: [u8; 32],
     /// What connections of the swarm are put into; `None` for plain TCP.
     pub envelope: Option<Arc<dyn Envelope>>,
+    /// Who may have pieces; `None`: every member.
+    pub check: Option<Arc<dyn GrantCheck>>,
+    /// What the origin shows to agents from which it mends a blob; `None` where nothing is asked for.
+    pub grants: Option<Arc<dyn Grants>>,
     /// Where this server stands.
     pub zone: Zone,
     /// What a measurement changes.
@@ -51,11 +56,14 @@ pub struct Origin {
 impl Origin {
     /// Starts to serve every blob of `store`, now and later, on the swarm port `listener`.
     pub fn start(listener: TcpListener, options: OriginOptions, store: Store, metrics: SwarmMetrics) -> Self {
-        let OriginOptions { peer_id, cluster_key, envelope, zone, experiment } = options;
+        let OriginOptions { peer_id, cluster_key, envelope, check, grants, zone, experiment } = options;
         let mut options =
             SwarmOptions { envelope, zone, ..SwarmOptions::new(peer_id, Role::Owner, cluster_key) };
         experiment.apply(&mut options.limits);
-        let introductions = Introductions::default();
+        if let Some(check) = check {
+            options.grants = check;
+        }
+        let introductions = Introductions::new(peer_id, grants);
         let announcer = Arc::new(introductions.clone());
         let swarm = Swarm::start(listener, options, store.clone(), announcer, None, metrics);
         Self {

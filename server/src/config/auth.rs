@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use shoal_auth::{FailureLimits, KeyLocation, OidcSettings, Policy, TokenSettings};
 use shoal_config::{ConfigError, Duration};
 
+use super::grants::Grants;
+
 /// Who may do what.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -28,6 +30,8 @@ pub struct Auth {
     pub immutable_tags: Vec<Immutable>,
     /// How many failed logins are borne.
     pub failures: Failures,
+    /// What agents show one another to get pieces.
+    pub grants: Grants,
     /// Addresses of proxies whose X-Forwarded-For, -Host and -Proto are believed.
     pub trusted_proxies: Vec<IpAddr>,
 }
@@ -204,6 +208,7 @@ impl Auth {
             add(ConfigError::semantic("auth", "lets nobody in", remedy));
         }
         self.token.problems(add);
+        self.grants.problems(add);
         let mut names = BTreeSet::new();
         for (at, oidc) in self.oidc.iter().enumerate() {
             oidc.problems(&format!("oidc.{at}"), add);

@@ -10,7 +10,7 @@ use shoal_api::tracker::{
     AnnounceEvent, AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, CONTENT_LEN_MAX,
     ITEMS_MAX, ItemError, ItemErrorCode, METAINFO_LEN_MAX,
 };
-use shoal_api::{Member, Rights, RightsError};
+use shoal_api::{Grants, Member, Rights, RightsError};
 use shoal_http::Shutdown;
 use shoal_oci::{Digest, Repository};
 use shoal_swarm_types::{Metainfo, PeerId, PeerInfo, Zone, ZoneName};
@@ -65,6 +65,7 @@ pub struct Tracker {
     owners: Owners,
     source: Arc<dyn MetainfoSource>,
     rights: Arc<dyn Rights>,
+    grants: Option<Arc<dyn Grants>>,
     metrics: TrackerMetrics,
     peers_max: usize,
     load: Load,
@@ -127,12 +128,20 @@ impl Tracker {
             owners,
             source,
             rights,
+            grants: None,
             metrics,
             peers_max: options.peers_max,
             start: Instant::now(),
             epoch: epoch(options.seed),
             seed: AtomicU64::new(options.seed),
         }
+    }
+
+    /// The same, giving those who may have a blob what proves it to other peers.
+    #[must_use]
+    pub fn with_grants(mut self, grants: Option<Arc<dyn Grants>>) -> Self {
+        self.grants = grants;
+        self
     }
 
     /// Answers a request of `member`.
@@ -155,7 +164,8 @@ impl Tracker {
             self.metrics.announces.of(result_label(&result)).inc();
             items.push(result.into());
         }
-        Ok(AnnounceResponse { items })
+        let grant_keys = self.grants.as_ref().map(|grants| grants.keys()).unwrap_or_default();
+        Ok(AnnounceResponse { items, grant_keys })
     }
 
     fn round(&self, request: &AnnounceRequest, addr: SocketAddr, now: Instant) -> Round {
@@ -204,7 +214,8 @@ impl Tracker {
         let (size, metainfo) = self.ask_owners(item, introduction.has_others, round).await?;
         let content = self.content(item, size, round).await.unwrap_or_default();
         let reply = self.reply(item, introduction, size, round);
-        Ok(AnnounceReply { metainfo, content, ..reply })
+        let grant = self.grants.as_ref().map(|grants| grants.grant(&item.digest, &round.id));
+        Ok(AnnounceReply { metainfo, content, grant: grant.unwrap_or_default(), ..reply })
     }
 
     fn reply(
@@ -235,9 +246,10 @@ impl Tracker {
         (item.known >> 32 == u64::from(self.epoch)).then_some(item.known as u32)
     }
 
-    /// The short way: a peer that was let in before, wants nothing, and is told nothing but when to come again. Nobody else is asked.
+    /// The short way: a peer that was let in before, wants nothing, and is told nothing but when to come again. Nobody else is asked; so
+    /// it is no way where the peer is given grants, which need its rights each time.
     fn renew(&self, item: &AnnounceItem, since: Option<u32>, round: &mut Round) -> Option<AnnounceReply> {
-        if since.is_none() || item.need_metainfo || item.peers_wanted > 0 {
+        if self.grants.is_some() || since.is_none() || item.need_metainfo || item.peers_wanted > 0 {
             return None;
         }
         let interval = interval(State::Downloading { told: usize::MAX }, round.pace, &mut round.rng);

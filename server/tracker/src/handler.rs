@@ -1,4 +1,5 @@
-//! The tracker's HTTP face on port 15003: `POST /announce` for peers, `GET /swarms` and `GET /agents` for operators.
+//! The tracker's HTTP face: `POST /announce` for members on port 15003; `GET /swarms` and `GET /agents` for operators, on the admin port
+//! alone, because a digest and an address are what a member without rights lacks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ const SUMMARY_LEN_MAX: usize = 10_000;
 /// HTTP over a [`Tracker`].
 pub struct TrackerHandler {
     tracker: Arc<Tracker>,
+    /// Whether lists are shown.
+    lists: bool,
 }
 
 /// Answer to `GET /swarms`.
@@ -58,9 +61,14 @@ struct AgentLine {
 }
 
 impl TrackerHandler {
-    /// HTTP over `tracker`.
+    /// What members may say to `tracker`.
     pub const fn new(tracker: Arc<Tracker>) -> Self {
-        Self { tracker }
+        Self { tracker, lists: false }
+    }
+
+    /// What operators may ask besides: who is there, and what for.
+    pub const fn for_operators(tracker: Arc<Tracker>) -> Self {
+        Self { tracker, lists: true }
     }
 
     async fn announce(&self, request: Request, peer: SocketAddr) -> Response {
@@ -123,12 +131,12 @@ impl Handler for TrackerHandler {
         match request.uri().path() {
             ANNOUNCE_PATH if *request.method() == Method::POST => self.announce(request, peer).await,
             ANNOUNCE_PATH => not_allowed("POST"),
-            "/swarms" if reading => self.swarms(&request),
-            "/agents" if reading => self.agents(),
-            "/swarms" | "/agents" => not_allowed("GET, HEAD"),
+            "/swarms" if self.lists && reading => self.swarms(&request),
+            "/agents" if self.lists && reading => self.agents(),
+            "/swarms" | "/agents" if self.lists => not_allowed("GET, HEAD"),
             _ => json::error(
                 StatusCode::NOT_FOUND,
-                "the tracker answers POST /announce, GET /swarms and GET /agents",
+                "the tracker answers POST /announce; swarms and agents are listed on the admin port",
             ),
         }
     }

@@ -4,7 +4,7 @@
 //! tracker. Each digest therefore has its own order of trackers, computed like owners on the ring: load spreads over them, and
 //! when one is down its swarms meet again at the same second choice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,6 +48,8 @@ struct Trackers {
 struct Tracker {
     base: Base,
     state: Mutex<State>,
+    /// What it last said about the keys of grants; `None` before its first answer.
+    grant_keys: Mutex<Option<Vec<String>>>,
 }
 
 /// What the last exchange with a tracker says about it.
@@ -84,7 +86,10 @@ impl TrackerClient {
         let mut by_id = BTreeMap::new();
         for url in urls {
             let base = Base::parse(url)?;
-            by_id.insert(tracker_id(&base)?, Tracker { base, state: Mutex::default() });
+            by_id.insert(
+                tracker_id(&base)?,
+                Tracker { base, state: Mutex::default(), grant_keys: Mutex::default() },
+            );
         }
         if by_id.is_empty() {
             return Err(ApiError::Url { url: String::new(), why: "no tracker is given".to_owned() });
@@ -145,6 +150,16 @@ impl TrackerClient {
         self.reach()
     }
 
+    /// The public keys by which grants are judged, as all trackers together told last; `None` before the first answer of any.
+    pub fn grant_keys(&self) -> Option<BTreeSet<String>> {
+        let said = self.trackers.by_id.values().filter_map(|tracker| tracker.grant_keys().clone());
+        said.reduce(|mut all, more| {
+            all.extend(more);
+            all
+        })
+        .map(BTreeSet::from_iter)
+    }
+
     /// What the exchanges so far say.
     pub fn reach(&self) -> Reach {
         let (mut reasons, mut unasked) = (Vec::new(), false);
@@ -185,7 +200,7 @@ impl TrackerClient {
             zone: self.zone.clone(),
             items: indices.iter().map(|at| items[*at].clone()).collect(),
         };
-        let result = self.exchange(&tracker.base, &request).await;
+        let result = self.exchange(tracker, &request).await;
         *tracker.state() = match &result {
             Ok(_) => State::Answers,
             Err(error) => {
@@ -198,18 +213,20 @@ impl TrackerClient {
 
     async fn exchange(
         &self,
-        base: &Base,
+        tracker: &Tracker,
         request: &AnnounceRequest,
     ) -> Result<Vec<Result<AnnounceReply, ItemError>>, ApiError> {
+        let base = &tracker.base;
         let what = format!("announce to tracker {base}");
         let url = base.url(ANNOUNCE_PATH);
         let answer: exchange::Answer<AnnounceResponse> =
             exchange::post_json(&self.http, &url, &what, request, RESPONSE_LEN_MAX, ATTEMPT_TIMEOUT).await?;
-        let mut replies = answer.value.items;
+        let AnnounceResponse { items: mut replies, grant_keys } = answer.value;
         if replies.len() != request.items.len() {
             let why = format!("{} replies to {} items", replies.len(), request.items.len());
             return Err(ApiError::Answer { what, why });
         }
+        *tracker.grant_keys() = Some(grant_keys);
         let unplaced = |item: &ItemReply| matches!(item, ItemReply::Ok(reply) if place::is_unplaced(reply));
         let host = if replies.iter().any(unplaced) { host_of(answer.remote, base).await } else { None };
         for reply in &mut replies {
@@ -226,6 +243,10 @@ impl TrackerClient {
 impl Tracker {
     fn is_down(&self, now: Instant) -> bool {
         matches!(&*self.state(), State::Failed(at, _) if now < *at + DOWN_TIME)
+    }
+
+    fn grant_keys(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        self.grant_keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -40,7 +40,7 @@ impl Handler for FakeTracker {
             Answer::TooFew => drop(items.pop()),
             Answer::Good => {}
         }
-        json::response(StatusCode::OK, &AnnounceResponse { items })
+        json::response(StatusCode::OK, &AnnounceResponse { items, ..AnnounceResponse::default() })
     }
 }
 

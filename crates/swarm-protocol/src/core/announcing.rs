@@ -53,7 +53,8 @@ impl Core {
         let Some(blob) = self.blobs.get_mut(&digest).filter(|blob| blob.is_downloading()) else { return };
         blob.not_found = false;
         blob.version = reply.version;
-        if !reply.grant.is_empty() {
+        let is_new = !reply.grant.is_empty() && reply.grant != blob.grant;
+        if is_new {
             blob.grant = reply.grant;
         }
         blob.web.update(reply.web_seeds);
@@ -62,6 +63,9 @@ impl Core {
             blob.metainfo = reply.metainfo.filter(|metainfo| *metainfo.digest() == digest);
         }
         self.prepare(digest);
+        if is_new {
+            self.show_grant(digest);
+        }
         self.may_dial = true;
     }
 

@@ -195,6 +195,17 @@ impl Core {
             .push_back(Output::Send { conn, message: Message::Join { swarm, digest, owner, grant, pieces } });
     }
 
+    /// Shows the grant of a blob, which is new, to everybody whose swarm we have joined with an older one.
+    pub(super) fn show_grant(&mut self, digest: Digest) {
+        let Some(grant) = self.blobs.get(&digest).map(|blob| blob.grant.clone()) else { return };
+        let owner = self.role == crate::io::Role::Owner;
+        for (conn, peer) in &self.peers {
+            let joined =
+                |swarm| Message::Join { swarm, digest, owner, grant: grant.clone(), pieces: Pieces::Nothing };
+            self.outputs.extend(peer.say(*conn, &digest, joined));
+        }
+    }
+
     /// A dial led nowhere.
     pub(super) fn dial_failed(&mut self, addr: SocketAddr) {
         self.dials.back_off(addr, self.now, &mut self.rng);

@@ -134,6 +134,11 @@ impl Core {
         pieces: Pieces,
     ) -> Verdict {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if let Some(channel) = peer.theirs.get_mut(&swarm).filter(|channel| channel.digest == digest) {
+            // A new grant; nothing else of the message counts.
+            channel.granted = true;
+            return Ok(());
+        }
         if peer.theirs.contains_key(&swarm) || peer.has_joined(&digest) {
             return Err(Violation::Channel);
         }

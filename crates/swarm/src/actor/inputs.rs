@@ -2,9 +2,7 @@
 
 use shoal_oci::Digest;
 use shoal_store::{Error, ErrorKind};
-use shoal_swarm_protocol::{
-    AnnounceError, AnnounceReply, ConnId, Input, Message, PieceHead, RejectCause, Source,
-};
+use shoal_swarm_protocol::{AnnounceError, AnnounceReply, ConnId, Input, PieceHead, RejectCause, Source};
 use shoal_swarm_types::PieceIndex;
 use tracing::{debug, error, warn};
 
@@ -90,16 +88,6 @@ impl Actor {
             None if outbound => self.feed(Input::DialFailed { addr }),
             None => debug!(%addr, "too many peer connections; dropped the newest"),
         }
-    }
-
-    /// The channel of a Join whose grant does not hold.
-    fn refused(&self, conn: ConnId, message: &Message) -> Option<u32> {
-        let Message::Join { swarm, digest, grant, .. } = message else { return None };
-        let peer = self.core.peer_id(conn)?;
-        (!self.grants.may_have(digest, &peer, grant)).then(|| {
-            debug!(%peer, %digest, "a peer joined without a grant that holds; it gets no pieces");
-            *swarm
-        })
     }
 
     fn on_disconnected(&mut self, conn: ConnId) {

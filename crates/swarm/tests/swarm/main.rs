@@ -5,6 +5,7 @@
 mod envelopes;
 mod faults;
 mod fetch;
+mod grants;
 mod resume;
 mod small;
 mod strangers;

@@ -16,6 +16,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("auth", &["oci"]),
     ("ring", &["oci"]),
     ("swarm-types", &["oci"]),
+    // Both sides of a grant: the server that gives it, every peer that judges it.
+    ("grant", &["oci", "swarm-types"]),
     // One heavy dependency each.
     ("http", &["telemetry"]),
     ("metadata", &["oci", "telemetry"]),
@@ -33,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("collect", &["oci", "metadata", "store", "api", "telemetry"]),
     ("events", &["oci", "metadata", "api", "http", "telemetry"]),
     // Programs.
-    ("agent", &["oci", "swarm-types", "store", "swarm", "api", "http", "config", "telemetry"]),
+    ("agent", &["oci", "grant", "swarm-types", "store", "swarm", "api", "http", "config", "telemetry"]),
     (
         "server",
         &[
@@ -52,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "tracker",
             "origin",
             "auth",
+            "grant",
             "collect",
             "events",
         ],

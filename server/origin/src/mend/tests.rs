@@ -57,13 +57,15 @@ async fn bad_pieces_come_back_from_an_agent_and_only_they() {
     let (peer_listener, addr) = listener().await;
     let agent_id = PeerId([2; 20]);
     let options = SwarmOptions::new(agent_id, Role::Agent, KEY);
-    let introductions = Arc::new(Introductions::default());
+    let introductions = Arc::new(Introductions::new(PeerId([1; 20]), None));
     let metrics = SwarmMetrics::default();
     let agent = Swarm::start(peer_listener, options, cache, introductions, None, metrics.clone());
     let options = OriginOptions {
         peer_id: PeerId([1; 20]),
         cluster_key: KEY,
         envelope: None,
+        check: None,
+        grants: None,
         zone: Zone::UNKNOWN,
         experiment: Default::default(),
     };

@@ -7,7 +7,7 @@ use super::*;
 use crate::announce::tests::{FakeSource, tracker};
 
 fn handler() -> TrackerHandler {
-    TrackerHandler::new(Arc::new(tracker(&FakeSource::with(&[b"a layer"]))))
+    TrackerHandler::for_operators(Arc::new(tracker(&FakeSource::with(&[b"a layer"]))))
 }
 
 async fn send(
@@ -80,4 +80,18 @@ async fn bad_requests_are_counted_and_explained() {
         assert!(answer["error"].is_string());
     }
     assert_eq!(handler.tracker.metrics().announces.of(TrackerResult::Invalid).get(), 5);
+}
+
+#[tokio::test]
+async fn members_see_no_lists() {
+    let tracker = Arc::new(tracker(&FakeSource::with(&[b"a layer"])));
+    let handler = TrackerHandler::new(tracker);
+    let digest = Digest::sha256(b"a layer");
+    let (status, _) = send(&handler, Method::POST, "/announce", announce(&digest)).await;
+    assert_eq!(status, StatusCode::OK);
+    for path in ["/swarms", "/agents", "/swarms?n=1"] {
+        let (status, answer) = send(&handler, Method::GET, path, "").await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
+        assert!(!answer.to_string().contains("sha256"), "{answer}");
+    }
 }
