@@ -1,13 +1,16 @@
 //! When to talk to the tracker about one blob.
 //!
-//! Beginnings and ends are told at once, the rest at the tracker's interval with jitter, failures with growing back-off. Seeds go on for
-//! as long as they seed: a tracker that restarts, or forgets, learns of them again within one interval.
+//! Beginnings and ends are told at once, the rest at the tracker's interval, failures with growing back-off. That a blob is complete now is
+//! told with the next announce: peers have heard it from us, and a fleet's pull asks its trackers a third less. A download that is
+//! alone does not wait so long: it looks again soon, less soon each time, and asks only if it is alone still. Seeds go on for as long as
+//! they seed: a tracker that restarts, or forgets, learns of them again within one interval.
 
 use fastrand::Rng;
 
 use crate::io::{AnnounceEvent, Time};
 use crate::limits::{
     ANNOUNCE_INTERVAL_BOUNDS_MS, ANNOUNCE_INTERVAL_MS, ANNOUNCE_LONELY_MS, ANNOUNCE_RETRY_MS,
+    ANSWERS_PER_WHOLE, COMPLETED_HOLD_MS, TOGETHER_ONE_IN,
 };
 
 /// The announces of one blob.
@@ -17,46 +20,91 @@ pub(crate) struct Announcer {
     news: Option<AnnounceEvent>,
     /// What it is being told now.
     sent: Option<AnnounceEvent>,
+    /// When to announce.
     next: Time,
+    /// When to announce if the download is alone then.
+    look: Time,
+    /// Answers in a row that left the download alone.
+    alone: u32,
+    /// The last interval, in microseconds.
+    interval_micros: u64,
+    answers: u32,
     failures: u32,
 }
 
 impl Announcer {
     /// Begins with `event`, at `at`.
     pub(crate) const fn new(event: AnnounceEvent, at: Time) -> Self {
-        Self { news: Some(event), sent: None, next: at, failures: 0 }
+        Self {
+            news: Some(event),
+            sent: None,
+            next: at,
+            look: Time::NEVER,
+            alone: 0,
+            interval_micros: 0,
+            answers: 0,
+            failures: 0,
+        }
     }
 
-    /// There is something to tell at once.
+    /// There is something to tell.
     pub(crate) fn tell(&mut self, event: AnnounceEvent, now: Time) {
         self.news = Some(event);
-        self.next = now;
+        let at = if event == AnnounceEvent::Completed { now.plus_millis(COMPLETED_HOLD_MS) } else { now };
+        self.next = self.next.min(at);
     }
 
-    /// When the next announce is due; never while an answer is outstanding.
-    pub(crate) const fn due(&self) -> Time {
-        if self.sent.is_some() { Time::NEVER } else { self.next }
+    /// When something is due; never while an answer is outstanding.
+    pub(crate) fn due(&self) -> Time {
+        if self.sent.is_some() { Time::NEVER } else { self.next.min(self.look) }
     }
 
     /// The announce that is due now, if one is; its answer is then waited for.
-    pub(crate) fn take(&mut self, now: Time) -> Option<AnnounceEvent> {
+    pub(crate) fn take(&mut self, alone: bool, now: Time) -> Option<AnnounceEvent> {
         if now < self.due() {
             return None;
         }
-        // Until the answer says otherwise; a `tell` in between brings it forward.
-        self.next = Time::NEVER;
-        self.sent = Some(self.news.take().unwrap_or(AnnounceEvent::Periodic));
-        self.sent
+        if now < self.next && !alone {
+            // It was alone for a moment only.
+            (self.look, self.alone) = (Time::NEVER, 0);
+            return None;
+        }
+        self.alone = if alone { self.alone.saturating_add(1) } else { 0 };
+        Some(self.send())
     }
 
-    /// The tracker answered. A lonely download asks again soon.
-    pub(crate) fn answered(&mut self, interval_ms: u64, lonely: bool, now: Time, rng: &mut Rng) {
+    /// The announce that is due before long, when another one leaves now: it costs nothing to take it along.
+    pub(crate) fn take_along(&mut self, now: Time) -> Option<AnnounceEvent> {
+        let near = self.next.micros_since(now) <= self.interval_micros / TOGETHER_ONE_IN;
+        (self.sent.is_none() && near && self.next < Time::NEVER).then(|| self.send())
+    }
+
+    fn send(&mut self) -> AnnounceEvent {
+        let event = self.news.take().unwrap_or(AnnounceEvent::Periodic);
+        // Until the answer says otherwise; a `tell` in between brings it forward.
+        (self.next, self.look, self.sent) = (Time::NEVER, Time::NEVER, Some(event));
+        event
+    }
+
+    /// Whether the tracker's whole answer is wanted, and not only what is new: at first, and now and then after that, because owners
+    /// change and grants run out.
+    pub(crate) const fn wants_all(&self) -> bool {
+        self.answers.is_multiple_of(ANSWERS_PER_WHOLE)
+    }
+
+    /// The tracker answered.
+    pub(crate) fn answered(&mut self, interval_ms: u64, now: Time, rng: &mut Rng) {
         self.sent = None;
         self.failures = 0;
+        self.answers = self.answers.wrapping_add(1);
         let (least, most) = ANNOUNCE_INTERVAL_BOUNDS_MS;
         let told = if interval_ms == 0 { ANNOUNCE_INTERVAL_MS } else { interval_ms.clamp(least, most) };
-        let interval = if lonely { told.min(ANNOUNCE_LONELY_MS) } else { told };
-        self.next = self.next.min(now.plus_millis(jitter(interval, rng)));
+        // The tracker has jittered it, the same for all blobs of a request, so that they come together again.
+        let interval = told * 19 / 20 + rng.u64(0..=told / 10);
+        self.interval_micros = interval * 1_000;
+        self.next = self.next.min(now.plus_millis(interval));
+        let look = now.plus_millis(jitter(ANNOUNCE_LONELY_MS << self.alone.min(10), rng));
+        self.look = if look < self.next { look } else { Time::NEVER };
     }
 
     /// The announce failed: tell the same again, later.
@@ -80,22 +128,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_news_at_once_and_then_goes_on_forever() {
+    fn tells_news_and_then_goes_on_forever() {
         let mut rng = Rng::with_seed(1);
         let mut announcer = Announcer::new(AnnounceEvent::Started, Time(0));
-        assert_eq!(announcer.take(Time(0)), Some(AnnounceEvent::Started));
+        assert_eq!(announcer.take(false, Time(0)), Some(AnnounceEvent::Started));
         assert_eq!(announcer.due(), Time::NEVER);
+        announcer.answered(10_000, Time(0), &mut rng);
         announcer.tell(AnnounceEvent::Completed, Time(5));
-        announcer.answered(10_000, false, Time(9), &mut rng);
-        assert_eq!(announcer.take(Time(9)), Some(AnnounceEvent::Completed));
-        let mut now = Time(9);
+        let mut event = AnnounceEvent::Completed;
+        let mut now = Time(0);
         for _ in 0..100 {
-            announcer.answered(10_000, false, now, &mut rng);
+            while announcer.look < announcer.next {
+                assert_eq!(announcer.take(false, announcer.due()), None, "it is not alone");
+            }
             let wait = announcer.due().micros_since(now);
-            assert!((7_500_000..=12_500_000).contains(&wait), "{wait}");
+            assert!((9_500_000..=10_500_000).contains(&wait), "{wait}");
             now = announcer.due();
-            assert_eq!(announcer.take(now), Some(AnnounceEvent::Periodic));
+            assert_eq!(
+                announcer.take(false, now),
+                Some(std::mem::replace(&mut event, AnnounceEvent::Periodic))
+            );
+            announcer.answered(10_000, now, &mut rng);
         }
+    }
+
+    #[test]
+    fn a_new_seed_is_told_of_within_a_minute_however_long_the_interval() {
+        let mut rng = Rng::with_seed(1);
+        let mut announcer = Announcer::new(AnnounceEvent::Started, Time(0));
+        announcer.take(false, Time(0));
+        announcer.answered(3_000_000, Time(0), &mut rng);
+        announcer.tell(AnnounceEvent::Completed, Time(9));
+        assert_eq!(announcer.next, Time(9).plus_millis(COMPLETED_HOLD_MS));
     }
 
     #[test]
@@ -105,7 +169,7 @@ mod tests {
         let mut waits = Vec::new();
         let mut now = Time(0);
         for _ in 0..20 {
-            assert_eq!(announcer.take(now), Some(AnnounceEvent::Completed));
+            assert_eq!(announcer.take(false, now), Some(AnnounceEvent::Completed));
             announcer.failed(now, &mut rng);
             waits.push(announcer.due().micros_since(now));
             now = announcer.due();
@@ -115,11 +179,29 @@ mod tests {
     }
 
     #[test]
-    fn a_lonely_download_asks_soon_again() {
+    fn a_lonely_download_asks_soon_again_and_then_less_soon() {
         let mut rng = Rng::with_seed(1);
         let mut announcer = Announcer::new(AnnounceEvent::Started, Time(0));
-        announcer.take(Time(0));
-        announcer.answered(0, true, Time(0), &mut rng);
-        assert!(announcer.due() <= Time::from_millis(2_500));
+        announcer.take(true, Time(0));
+        let (mut now, mut waits) = (Time(0), Vec::new());
+        for _ in 0..8 {
+            announcer.answered(60_000, now, &mut rng);
+            waits.push(announcer.due().micros_since(now));
+            now = announcer.due();
+            assert!(announcer.take(true, now).is_some());
+        }
+        assert!(waits[0] <= 5_000_000, "{waits:?}");
+        assert!(waits[7] >= 57_000_000, "a tracker is not stormed by those it cannot help: {waits:?}");
+    }
+
+    #[test]
+    fn what_is_due_before_long_goes_along() {
+        let mut rng = Rng::with_seed(1);
+        let mut announcer = Announcer::new(AnnounceEvent::Started, Time(0));
+        assert_eq!(announcer.take_along(Time(0)), Some(AnnounceEvent::Started));
+        assert_eq!(announcer.take_along(Time(0)), None, "an answer is waited for");
+        announcer.answered(100_000, Time(0), &mut rng);
+        assert_eq!(announcer.take_along(Time::from_millis(50_000)), None);
+        assert_eq!(announcer.take_along(Time::from_millis(85_000)), Some(AnnounceEvent::Periodic));
     }
 }

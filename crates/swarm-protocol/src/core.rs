@@ -166,7 +166,7 @@ impl Core {
     fn fire(&mut self) {
         while let Some(timer) = self.timers.pop(self.now) {
             match timer {
-                Timer::Announce(digest) => self.announce(digest),
+                Timer::Announce(digest) => self.announce_due(digest),
                 Timer::Blob(digest) => self.look_at_blob(digest),
                 Timer::Conn(conn) => self.look_at_conn(conn),
                 Timer::Dial => self.may_dial = true,

@@ -210,8 +210,18 @@ pub(crate) const ANNOUNCE_INTERVAL_MS: u64 = 30_000;
 /// Bounds of what a tracker may name.
 pub(crate) const ANNOUNCE_INTERVAL_BOUNDS_MS: (u64, u64) = (1_000, 3_600_000);
 
-/// Interval of announces of a download with too few neighbours.
+/// When a download with too few neighbours asks again; twice as long each time. A neighbour that answers is there within milliseconds.
 pub(crate) const ANNOUNCE_LONELY_MS: u64 = 2_000;
+
+/// How long it may take until the tracker hears that a blob is complete. It hands the peer out all the same, among the others.
+pub(crate) const COMPLETED_HOLD_MS: u64 = 60_000;
+
+/// An announce goes along with another one when no more than this part of its interval is left.
+pub(crate) const TOGETHER_ONE_IN: u64 = 4;
+
+/// One in so many answers is asked for whole. At 50 s each it is eight minutes until a change of owners is known everywhere; a grant
+/// has to hold for longer than that.
+pub(crate) const ANSWERS_PER_WHOLE: u32 = 10;
 
 /// A download with fewer useful neighbours than this is lonely.
 pub(crate) const LONELY_NEIGHBOURS: usize = 4;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::fleet::{Fleet, Flood, Seen};
 use crate::handout::PEERS_MAX;
-use crate::interval::{Pace, State, interval, time_to_live};
+use crate::interval::{Pace, State, interval, jitter, time_to_live};
 use crate::load::Load;
 use crate::owners::Owners;
 use crate::roster::{Admission, Asking, Peer, Tick};
@@ -107,6 +107,7 @@ struct Round {
     zone: Zone,
     now: Tick,
     pace: Pace,
+    jitter: f64,
     deadline: Instant,
     metainfo_left: usize,
     rng: fastrand::Rng,
@@ -171,6 +172,7 @@ impl Tracker {
     fn round(&self, request: &AnnounceRequest, addr: SocketAddr, now: Instant) -> Round {
         let second = now.saturating_duration_since(self.start).as_secs();
         let rate = self.load.count(second, request.items.len() as u64);
+        let mut rng = self.rng();
         Round {
             id: request.peer_id,
             addr,
@@ -178,8 +180,9 @@ impl Tracker {
             now: self.tick(now),
             pace: Pace { agents: self.fleet.len() as u64, rate },
             deadline: now + SOURCE_TIMEOUT,
+            jitter: jitter(&mut rng),
             metainfo_left: METAINFO_LEN_MAX,
-            rng: self.rng(),
+            rng,
         }
     }
 
@@ -197,7 +200,7 @@ impl Tracker {
     ) -> Result<AnnounceReply, ItemError> {
         if item.event == AnnounceEvent::Stopped {
             self.swarms.remove(&item.digest, round.addr);
-            let interval_ms = millis(interval(State::Complete, round.pace, &mut round.rng));
+            let interval_ms = millis(interval(State::Complete, round.pace, round.jitter));
             return Ok(AnnounceReply { interval_ms, ..AnnounceReply::default() });
         }
         if item.complete || item.event == AnnounceEvent::Completed {
@@ -252,7 +255,7 @@ impl Tracker {
         if self.grants.is_some() || since.is_none() || item.need_metainfo || item.peers_wanted > 0 {
             return None;
         }
-        let interval = interval(State::Downloading { told: usize::MAX }, round.pace, &mut round.rng);
+        let interval = interval(State::Downloading { told: usize::MAX }, round.pace, round.jitter);
         if !self.swarms.renew(&item.digest, &round.peer(false, interval)) {
             return None;
         }
@@ -327,7 +330,7 @@ impl Tracker {
 
     /// Remembers the peer and says when to announce again.
     fn admit(&self, item: &AnnounceItem, state: State, round: &mut Round) -> AnnounceReply {
-        let interval = interval(state, round.pace, &mut round.rng);
+        let interval = interval(state, round.pace, round.jitter);
         let peer = round.peer(state == State::Complete, interval);
         if self.swarms.put(&item.digest, &peer) == Admission::Refused {
             tracing::debug!(digest = %item.digest, addr = %round.addr, "peer not remembered: a bound is reached");

@@ -3,7 +3,6 @@
 //! An announce tells a tracker that a peer still lives, and the peer who has come since. Neither is urgent: newcomers dial the others, and
 //! peers name each other. So the sum of all announces is what is kept constant, and the interval follows from the number of agents. A
 //! download that was told too few peers comes again soon, and when the tracker itself is short of time everybody comes later.
-//! Every interval is jittered so that agents that started together do not announce together for ever.
 //!
 //! The interval is also how long a restarted tracker takes to know everybody again.
 
@@ -66,15 +65,21 @@ pub enum State {
     Complete,
 }
 
-/// The interval until the next announce, with ±20 % of jitter.
-pub fn interval(state: State, pace: Pace, rng: &mut fastrand::Rng) -> Duration {
+/// What all intervals of one answer are multiplied with: ±20 %, so that agents that started together do not announce together for ever,
+/// and an agent's blobs still do.
+pub fn jitter(rng: &mut fastrand::Rng) -> f64 {
+    0.8 + 0.4 * rng.f64()
+}
+
+/// The interval until the next announce.
+pub fn interval(state: State, pace: Pace, jitter: f64) -> Duration {
     let base = match state {
         State::Downloading { told } if told < COMPANY => shared(pace.agents, LONELY_PER_SECOND, LONELY),
         State::Downloading { .. } => shared(pace.agents, DOWNLOADING_PER_SECOND, DOWNLOADING),
         State::Complete => shared(pace.agents, SEEDING_PER_SECOND, SEEDING),
     };
     let stretch = (pace.rate as f64 / RATE_EASE as f64).clamp(1.0, STRETCH_MAX);
-    base.mul_f64(stretch * (0.8 + 0.4 * rng.f64()))
+    base.mul_f64(stretch * jitter)
 }
 
 /// The interval at which `agents` together make `per_second` announces, within bounds.
@@ -93,7 +98,7 @@ mod tests {
 
     fn mean(state: State, agents: u64, rate: u64) -> f64 {
         let mut rng = fastrand::Rng::with_seed(7);
-        let mut one = || interval(state, Pace { agents, rate }, &mut rng).as_secs_f64();
+        let mut one = || interval(state, Pace { agents, rate }, jitter(&mut rng)).as_secs_f64();
         let samples: Vec<_> = (0..1000).map(|_| one()).collect();
         let mean = samples.iter().sum::<f64>() / 1000.0;
         assert!(samples.iter().all(|one| (one / mean - 1.0).abs() < 0.25));

@@ -3,6 +3,7 @@
 use shoal_oci::Digest;
 
 use super::Core;
+use crate::announce::Announcer;
 use crate::blob::{Blob, Phase};
 use crate::io::{AnnounceError, AnnounceEvent, AnnounceReply, FailReason, Output, Role};
 use crate::limits::{LONELY_NEIGHBOURS, PEERS_WANTED};
@@ -11,19 +12,51 @@ use crate::timers::Timer;
 impl Core {
     /// Announces a blob if that is due, and sets the time of the next look.
     pub(super) fn announce(&mut self, digest: Digest) {
+        let alone = self.blobs.get(&digest).is_some_and(|blob| blob.is_downloading() && is_lonely(blob));
         let Some(announcer) = self.announcers.get_mut(&digest) else { return };
-        if let Some(event) = announcer.take(self.now) {
-            let blob = self.blobs.get(&digest);
-            self.outputs.push_back(Output::Announce {
-                digest,
-                event,
-                complete: blob.is_none_or(Blob::is_complete),
-                need_metainfo: blob.is_some_and(|blob| blob.wanted && blob.metainfo.is_none()),
-                known: blob.map_or(0, |blob| blob.version),
-                peers_wanted: blob.map_or(0, peers_wanted),
-            });
+        let event = announcer.take(alone, self.now);
+        let (all, due) = (alone || announcer.wants_all(), announcer.due());
+        self.timers.set(Timer::Announce(digest), due);
+        if let Some(event) = event {
+            self.send_announce(digest, event, all);
         }
-        self.timers.set(Timer::Announce(digest), announcer.due());
+    }
+
+    /// The time of a blob has come: announces it, and every other one whose time is near.
+    pub(super) fn announce_due(&mut self, digest: Digest) {
+        let before = self.outputs.len();
+        self.announce(digest);
+        if self.outputs.len() == before {
+            return;
+        }
+        let now = self.now;
+        let along = |(digest, announcer): (&Digest, &mut Announcer)| {
+            announcer.take_along(now).map(|event| (*digest, event, announcer.wants_all()))
+        };
+        let along: Vec<_> = self.announcers.iter_mut().filter_map(along).collect();
+        for (digest, event, all) in along {
+            self.timers.clear(Timer::Announce(digest));
+            self.send_announce(digest, event, all);
+        }
+    }
+
+    fn send_announce(&mut self, digest: Digest, event: AnnounceEvent, all: bool) {
+        let blob = self.blobs.get(&digest);
+        self.outputs.push_back(Output::Announce {
+            digest,
+            event,
+            complete: blob.is_none_or(Blob::is_complete),
+            need_metainfo: blob.is_some_and(|blob| blob.wanted && blob.metainfo.is_none()),
+            known: if all { 0 } else { blob.map_or(0, |blob| blob.version) },
+            peers_wanted: blob.map_or(0, |blob| self.peers_wanted(blob)),
+        });
+    }
+
+    /// How many further peers a blob has use for: none when it is complete, because those who lack pieces find it, and none when there
+    /// are neighbours enough.
+    fn peers_wanted(&self, blob: &Blob) -> u8 {
+        let content = blob.members.len() >= self.limits.neighbours_wanted as usize;
+        if blob.is_downloading() && !content { PEERS_WANTED } else { 0 }
     }
 
     /// Ends the announces of a blob; tells the tracker so.
@@ -44,9 +77,8 @@ impl Core {
 
     /// The tracker answered.
     pub(super) fn announced(&mut self, digest: Digest, reply: AnnounceReply) {
-        let lonely = self.blobs.get(&digest).is_some_and(|blob| blob.is_downloading() && is_lonely(blob));
         if let Some(announcer) = self.announcers.get_mut(&digest) {
-            announcer.answered(reply.interval_ms, lonely, self.now, &mut self.rng);
+            announcer.answered(reply.interval_ms, self.now, &mut self.rng);
             self.end_announces_of_owner(digest);
             self.announce(digest);
         }
@@ -75,7 +107,7 @@ impl Core {
         let blob = self.blobs.get_mut(&digest).filter(|blob| blob.is_downloading());
         match (error, blob) {
             // What only we have is still worth announcing, at the usual pace.
-            (AnnounceError::NotFound, None) => announcer.answered(0, false, self.now, &mut self.rng),
+            (AnnounceError::NotFound, None) => announcer.answered(0, self.now, &mut self.rng),
             (AnnounceError::NotFound, Some(blob)) => {
                 blob.not_found = true;
                 announcer.failed(self.now, &mut self.rng);
@@ -96,11 +128,6 @@ impl Core {
             self.stop_announcing(digest, false);
         }
     }
-}
-
-/// How many further peers a blob has use for: none when it is complete, because those who lack pieces find it.
-fn peers_wanted(blob: &Blob) -> u8 {
-    if blob.is_downloading() { PEERS_WANTED } else { 0 }
 }
 
 /// Whether a download has too few neighbours that have anything.

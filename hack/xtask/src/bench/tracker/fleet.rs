@@ -109,7 +109,7 @@ async fn run(count: usize, restart: Option<Duration>) -> Result<Outcome> {
         seconds.push(at.as_secs());
         let wait = announce(&tracker, &mut agents[number], number, start, at).await?;
         // As clients do, on top of the tracker's own jitter.
-        due.push(Reverse((at + wait.mul_f64(0.75 + 0.5 * rng.f64()), number)));
+        due.push(Reverse((at + wait.mul_f64(0.95 + 0.1 * rng.f64()), number)));
         if restarted && rebuilt.is_none() && tracker.totals().peers >= count * LAYERS as usize * 99 / 100 {
             rebuilt = restart.map(|restart| at - restart);
         }
