@@ -48,7 +48,9 @@ pub use crate::codec::{
     CodecError, FRAME_LEN_MAX, Frame, PieceHead, decode, decode_frame, encode, encode_head, encode_piece_head,
 };
 pub use crate::core::{Core, CoreConfig};
-pub use crate::handshake::{HANDSHAKE_LEN, Handshake, HandshakeError};
+pub use crate::handshake::{
+    Accepting, Dialling, HANDSHAKE_LEN, HandshakeError, Identity, NONCE_LEN, PROOF_LEN,
+};
 pub use crate::io::{
     AnnounceError, AnnounceEvent, AnnounceReply, BanReason, CloseReason, ConnId, FailReason, Input, Output,
     ReaderId, RejectCause, Role, Source, Time, Violation,

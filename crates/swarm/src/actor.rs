@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use shoal_oci::Digest;
-use shoal_swarm_protocol::{BlobPhase, Core, CoreConfig, Handshake, Input, Role, Time};
+use shoal_swarm_protocol::{BlobPhase, Core, CoreConfig, Identity, Input, Role, Time};
 use shoal_telemetry::SwarmMetrics;
 use tokio::net::TcpListener;
 use tokio::select;
@@ -97,10 +97,9 @@ impl Actor {
     pub(crate) fn start(listener: TcpListener, options: SwarmOptions, parts: Parts) {
         let start = Instant::now();
         let port = listener.local_addr().map_or(0, |addr| addr.port());
-        let ours =
-            Handshake { peer_id: options.peer_id, port, zone: options.zone, cluster: options.cluster_key };
+        let ours = Identity { peer_id: options.peer_id, port, zone: options.zone };
         let Parts { events, events_in, commands_in, desk, disk, announcer, web, metrics } = parts;
-        let us = Introduction { ours, envelope: options.envelope.clone() };
+        let us = Introduction { ours, cluster_key: options.cluster_key, envelope: options.envelope.clone() };
         let door = Door { us: us.clone(), limit: options.times.handshake, events: events.clone() };
         let conns = Conns::new(&options, disk.clone(), events.clone());
         let SwarmOptions { peer_id, zone, role, grants, limits, seed, times, .. } = options;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use shoal_swarm_protocol::Handshake;
+use shoal_swarm_protocol::Identity;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -47,7 +47,7 @@ impl Dialer {
 async fn attempt(addr: SocketAddr, us: &Introduction, times: &Times) -> Event {
     match connect(addr, us, times).await {
         Ok((stream, theirs)) => {
-            let Handshake { peer_id, zone, .. } = theirs;
+            let Identity { peer_id, zone, .. } = theirs;
             Event::Connected(Arrival { stream, peer: peer_id, addr, outbound: true, zone })
         }
         Err(refusal) => {
@@ -57,7 +57,7 @@ async fn attempt(addr: SocketAddr, us: &Introduction, times: &Times) -> Event {
     }
 }
 
-async fn connect(addr: SocketAddr, us: &Introduction, times: &Times) -> Result<(Stream, Handshake), Refusal> {
+async fn connect(addr: SocketAddr, us: &Introduction, times: &Times) -> Result<(Stream, Identity), Refusal> {
     let connecting = timeout(times.dial, TcpStream::connect(addr));
     let stream = connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
     shake(stream, us, Some(addr), times.handshake).await

@@ -1,14 +1,17 @@
-//! Who is at the other end of a socket: both sides send the same fixed bytes at once, and neither waits for the other to begin.
+//! Who is at the other end of a socket: the bytes of the protocol's handshake, within a time limit.
 //!
-//! Goal: a stranger, a port scanner or a peer of another cluster is gone after one short read, at the price of the socket and a few
-//! hundred bytes. A silent one is gone after a time limit.
+//! Goal: a stranger, a port scanner or a peer of another cluster is gone after one short read and hears nothing, at the price of the socket
+//! and a few hundred bytes. A silent or slow one is gone after a time limit.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shoal_swarm_protocol::{HANDSHAKE_LEN, Handshake, HandshakeError};
+use shoal_swarm_protocol::handshake::MAGIC;
+use shoal_swarm_protocol::{
+    Accepting, Dialling, HANDSHAKE_LEN, HandshakeError, Identity, NONCE_LEN, PROOF_LEN,
+};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,14 +20,13 @@ use tokio::time::timeout;
 use crate::envelope::{Envelope, Stream};
 use crate::limits::SOCKET_UNSENT_BYTES;
 
-/// Bytes of the protocol's name, with which a handshake begins.
-const NAME_LEN: usize = 8;
-
 /// How we introduce ourselves to everybody.
 #[derive(Clone)]
 pub(crate) struct Introduction {
     /// What we say.
-    pub(crate) ours: Handshake,
+    pub(crate) ours: Identity,
+    /// What members know and nobody else.
+    pub(crate) cluster_key: [u8; 32],
     /// What we say it in.
     pub(crate) envelope: Option<Arc<dyn Envelope>>,
 }
@@ -38,9 +40,6 @@ pub(crate) enum Refusal {
     /// The other end speaks something else.
     #[error(transparent)]
     Stranger(#[from] HandshakeError),
-    /// The other end belongs to another cluster.
-    #[error("the peer belongs to another cluster; check the cluster key on both sides")]
-    Cluster,
     /// The socket failed.
     #[error("the socket failed: {0}")]
     Io(#[from] io::Error),
@@ -54,11 +53,14 @@ pub(crate) async fn shake(
     us: &Introduction,
     dialled: Option<SocketAddr>,
     limit: Duration,
-) -> Result<(Stream, Handshake), Refusal> {
+) -> Result<(Stream, Identity), Refusal> {
     tune(&stream)?;
     let meeting = async {
         let mut stream = open(stream, us.envelope.as_deref(), dialled).await?;
-        let theirs = exchange(&mut stream, &us.ours, dialled.is_some()).await?;
+        let theirs = match dialled {
+            Some(_) => greet(&mut stream, us).await?,
+            None => receive(&mut stream, us).await?,
+        };
         Ok((stream, theirs))
     };
     timeout(limit, meeting).await.unwrap_or(Err(Refusal::Silent))
@@ -83,23 +85,43 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_notsent_lowat(SOCKET_UNSENT_BYTES)
 }
 
-async fn exchange(stream: &mut Stream, ours: &Handshake, outbound: bool) -> Result<Handshake, Refusal> {
-    if outbound {
-        stream.write_all(&ours.encode()).await?;
-        stream.flush().await?;
-    }
-    let mut bytes = [0; HANDSHAKE_LEN];
-    stream.read_exact(&mut bytes[..NAME_LEN]).await?;
-    // Whoever does not begin with the protocol's name need not go on.
-    Handshake::decode(&bytes)?;
-    stream.read_exact(&mut bytes[NAME_LEN..]).await?;
-    let theirs = Handshake::decode(&bytes)?;
-    if theirs.cluster != ours.cluster {
-        return Err(Refusal::Cluster);
-    }
-    if !outbound {
-        stream.write_all(&ours.encode()).await?;
-        stream.flush().await?;
-    }
+/// The dialler's side. The first messages may follow the proof without waiting.
+async fn greet(stream: &mut Stream, us: &Introduction) -> Result<Identity, Refusal> {
+    let (dialling, hello) = Dialling::begin(&us.cluster_key, &us.ours, nonce()?);
+    stream.write_all(&hello).await?;
+    stream.flush().await?;
+    let (theirs, proof) = dialling.finish(&read_handshake(stream).await?)?;
+    stream.write_all(&proof).await?;
+    stream.flush().await?;
     Ok(theirs)
+}
+
+/// The acceptor's side: silent until the other end has shown that it belongs here.
+async fn receive(stream: &mut Stream, us: &Introduction) -> Result<Identity, Refusal> {
+    let hello = read_handshake(stream).await?;
+    let (accepting, answer) = Accepting::answer(&us.cluster_key, &us.ours, nonce()?, &hello)?;
+    stream.write_all(&answer).await?;
+    stream.flush().await?;
+    let mut proof = [0; PROOF_LEN];
+    stream.read_exact(&mut proof).await?;
+    Ok(accepting.finish(&proof)?)
+}
+
+async fn read_handshake(stream: &mut Stream) -> Result<[u8; HANDSHAKE_LEN], Refusal> {
+    let mut bytes = [0; HANDSHAKE_LEN];
+    let (name, rest) = bytes.split_at_mut(MAGIC.len());
+    stream.read_exact(name).await?;
+    // Whoever does not begin with the protocol's name need not go on.
+    if name != MAGIC {
+        return Err(HandshakeError::Magic.into());
+    }
+    stream.read_exact(rest).await?;
+    Ok(bytes)
+}
+
+/// Unpredictable, and never the same twice.
+fn nonce() -> io::Result<[u8; NONCE_LEN]> {
+    let mut nonce = [0; NONCE_LEN];
+    getrandom::fill(&mut nonce).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(nonce)
 }

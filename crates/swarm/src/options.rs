@@ -18,8 +18,7 @@ pub struct SwarmOptions {
     pub zone: Zone,
     /// Agent or owner.
     pub role: Role,
-    /// Hash of the cluster's key. Peers with another one are turned away. It travels in the clear: it keeps clusters apart by
-    /// accident, it does not keep an eavesdropper out.
+    /// What the members of the cluster know: made of its key, and proved by peers to each other without saying it.
     pub cluster_key: [u8; 32],
     /// What peer connections are put into; `None` for plain TCP.
     pub envelope: Option<Arc<dyn Envelope>>,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use shoal_http::Client;
 use shoal_oci::Digest;
 use shoal_swarm_protocol::codec;
-use shoal_swarm_protocol::handshake::{HANDSHAKE_LEN, Handshake};
+use shoal_swarm_protocol::handshake::{Accepting, HANDSHAKE_LEN, Identity, NONCE_LEN, PROOF_LEN};
 use shoal_swarm_protocol::message::{Message, Pieces};
 use shoal_swarm_types::{Layout, PeerId, Zone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -80,11 +80,14 @@ impl Lie {
     }
 
     async fn tell(&self, mut stream: TcpStream, served: &AtomicU64) -> Result<()> {
-        let mut theirs = [0; HANDSHAKE_LEN];
-        stream.read_exact(&mut theirs).await?;
-        let cluster = Handshake::decode(&theirs)?.cluster;
-        let ours = Handshake { peer_id: self.peer_id, port: self.port, zone: Zone::UNKNOWN, cluster };
-        stream.write_all(&ours.encode()).await?;
+        let mut hello = [0; HANDSHAKE_LEN];
+        stream.read_exact(&mut hello).await?;
+        let ours = Identity { peer_id: self.peer_id, port: self.port, zone: Zone::UNKNOWN };
+        let (accepting, answer) = Accepting::answer(&open_cluster(), &ours, [1; NONCE_LEN], &hello)?;
+        stream.write_all(&answer).await?;
+        let mut proof = [0; PROOF_LEN];
+        stream.read_exact(&mut proof).await?;
+        accepting.finish(&proof)?;
         let join = Message::Join {
             swarm: CHANNEL,
             digest: self.digest,
@@ -106,6 +109,13 @@ impl Lie {
             ensure!(stream.read_buf(&mut input).await? > 0, "the victim hung up");
         }
     }
+}
+
+/// What members of a cluster without a key know: as `shoal-api` makes it.
+fn open_cluster() -> [u8; 32] {
+    let mut key = [0; 32];
+    key.copy_from_slice(Digest::sha256(b"shoal cluster key\n").as_bytes());
+    key
 }
 
 async fn send(stream: &mut TcpStream, message: &Message) -> Result<()> {

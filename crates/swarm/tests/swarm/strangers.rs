@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_swarm::Role;
-use shoal_swarm_protocol::Handshake;
+use shoal_swarm_protocol::{Dialling, HANDSHAKE_LEN, Identity, NONCE_LEN, PROOF_LEN};
 use shoal_swarm_types::{PeerId, Zone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -35,14 +35,51 @@ async fn node(handshake: Duration) -> Node {
 #[tokio::test]
 async fn garbage_and_other_clusters_are_refused_without_a_word() {
     let node = node(Duration::from_secs(30)).await;
-    let ours = Handshake { peer_id: PeerId([9; 20]), port: 1, zone: Zone::UNKNOWN, cluster: KEY };
-    let other_cluster = Handshake { cluster: [8; 32], ..ours }.encode();
-    let mut other_version = ours.encode();
+    let ours = Identity { peer_id: PeerId([9; 20]), port: 1, zone: Zone::UNKNOWN };
+    let (_, hello) = Dialling::begin(&KEY, &ours, [1; NONCE_LEN]);
+    let (_, other_cluster) = Dialling::begin(&[8; 32], &ours, [1; NONCE_LEN]);
+    let mut other_version = hello;
     other_version[6] = b'9';
     // The first is shorter than a handshake: it must not take the time limit to see that it is none.
     for greeting in [&b"GET / HTTP/1.1\r\n\r\n"[..], &other_cluster, &other_version] {
         assert!(is_refused(knock(&node, greeting).await).await);
     }
+}
+
+#[tokio::test]
+async fn a_recording_is_answered_once_more_and_not_let_in() {
+    let node = node(Duration::from_secs(30)).await;
+    let ours = Identity { peer_id: PeerId([9; 20]), port: 1, zone: Zone::UNKNOWN };
+    let (dialling, hello) = Dialling::begin(&KEY, &ours, [1; NONCE_LEN]);
+    let mut answer = [0; HANDSHAKE_LEN];
+    let mut stream = knock(&node, &hello).await;
+    within(stream.read_exact(&mut answer)).await.unwrap();
+    let (theirs, proof) = dialling.finish(&answer).unwrap();
+    assert_eq!(theirs.peer_id, node.peer.id);
+    stream.write_all(&proof).await.unwrap();
+    // Somebody who listened plays both parts of it back.
+    let mut replayed = knock(&node, &hello).await;
+    within(replayed.read_exact(&mut answer)).await.unwrap();
+    replayed.write_all(&proof).await.unwrap();
+    assert!(is_refused(replayed).await);
+    // And nobody gets in by a guess, or by the tag that it has just been shown.
+    for guess in [[0; PROOF_LEN], *answer.last_chunk().unwrap()] {
+        let mut stream = knock(&node, &hello).await;
+        within(stream.read_exact(&mut answer)).await.unwrap();
+        stream.write_all(&guess).await.unwrap();
+        assert!(is_refused(stream).await);
+    }
+}
+
+#[tokio::test]
+async fn silence_after_the_answer_ends_after_the_limit() {
+    let node = node(Duration::from_millis(50)).await;
+    let ours = Identity { peer_id: PeerId([9; 20]), port: 1, zone: Zone::UNKNOWN };
+    let (_, hello) = Dialling::begin(&KEY, &ours, [1; NONCE_LEN]);
+    let mut stream = knock(&node, &hello).await;
+    let mut answer = [0; HANDSHAKE_LEN];
+    within(stream.read_exact(&mut answer)).await.unwrap();
+    assert!(is_refused(stream).await);
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use bytes::{Bytes, BytesMut};
 use shoal_oci::Digest;
 use shoal_store::{Options, Store};
 use shoal_swarm::{BlobReader, RangeSource, Role, Swarm, SwarmOptions};
-use shoal_swarm_protocol::{HANDSHAKE_LEN, Handshake, Message, Pieces, decode, encode};
+use shoal_swarm_protocol::{
+    Accepting, Dialling, HANDSHAKE_LEN, Identity, Message, NONCE_LEN, PROOF_LEN, Pieces, decode, encode,
+};
 use shoal_swarm_types::{Metainfo, PeerId, PeerInfo, PieceIndex, Zone};
 use shoal_telemetry::SwarmMetrics;
 use shoal_telemetry::rooms::swarm::{PieceResult, Source, To};
@@ -178,7 +180,7 @@ impl Actor {
         mut script: impl FnMut(PieceIndex) -> Option<Bytes>,
     ) {
         let (stream, _) = self.listener.accept().await.unwrap();
-        let mut talk = Talk::shake(stream, &self.peer, KEY).await;
+        let mut talk = Talk::accept(stream, &self.peer, KEY).await;
         while let Some(message) = talk.hear().await {
             match message {
                 Message::Join { digest, .. } => {
@@ -205,6 +207,10 @@ impl Actor {
     }
 }
 
+fn identity(me: &PeerInfo) -> Identity {
+    Identity { peer_id: me.id, port: me.addr.port(), zone: me.zone }
+}
+
 /// A connection spoken by hand.
 pub(crate) struct Talk {
     pub(crate) stream: TcpStream,
@@ -212,17 +218,28 @@ pub(crate) struct Talk {
 }
 
 impl Talk {
-    pub(crate) async fn shake(mut stream: TcpStream, me: &PeerInfo, key: [u8; 32]) -> Self {
-        let ours = Handshake { peer_id: me.id, port: me.addr.port(), zone: Zone::UNKNOWN, cluster: key };
-        stream.write_all(&ours.encode()).await.unwrap();
-        let mut theirs = [0; HANDSHAKE_LEN];
-        stream.read_exact(&mut theirs).await.unwrap();
-        Handshake::decode(&theirs).unwrap();
+    /// The acceptor's side.
+    pub(crate) async fn accept(mut stream: TcpStream, me: &PeerInfo, key: [u8; 32]) -> Self {
+        let mut hello = [0; HANDSHAKE_LEN];
+        stream.read_exact(&mut hello).await.unwrap();
+        let (accepting, answer) = Accepting::answer(&key, &identity(me), [2; NONCE_LEN], &hello).unwrap();
+        stream.write_all(&answer).await.unwrap();
+        let mut proof = [0; PROOF_LEN];
+        stream.read_exact(&mut proof).await.unwrap();
+        accepting.finish(&proof).unwrap();
         Self { stream, buffer: BytesMut::new() }
     }
 
+    /// The dialler's side.
     pub(crate) async fn dial(addr: SocketAddr, me: &PeerInfo) -> Self {
-        Self::shake(TcpStream::connect(addr).await.unwrap(), me, KEY).await
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        let (dialling, hello) = Dialling::begin(&KEY, &identity(me), [1; NONCE_LEN]);
+        stream.write_all(&hello).await.unwrap();
+        let mut answer = [0; HANDSHAKE_LEN];
+        stream.read_exact(&mut answer).await.unwrap();
+        let (_, proof) = dialling.finish(&answer).unwrap();
+        stream.write_all(&proof).await.unwrap();
+        Self { stream, buffer: BytesMut::new() }
     }
 
     pub(crate) async fn say(&mut self, message: &Message) {
