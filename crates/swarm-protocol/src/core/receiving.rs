@@ -236,8 +236,11 @@ impl Core {
             return Err(Violation::Index);
         }
         let fresh = blob.confirm(conn, index);
-        // What we have, or have asked for, changes nothing for us.
-        if fresh && blob.download.as_ref().is_some_and(|download| download.missing().has(index)) {
+        let Some(download) = blob.download.as_ref().filter(|_| fresh) else { return Ok(()) };
+        // What we have, or have asked for, changes nothing for us; nor does what only somebody has who may not be asked for more now,
+        // unless a reader waits for it.
+        let askable = peer.window.has_room(peer.asked_bytes, download.piece_len(index));
+        if download.missing().has(index) && (askable || !blob.readers.is_empty()) {
             self.dirty.insert(digest);
         }
         Ok(())
