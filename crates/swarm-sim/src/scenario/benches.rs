@@ -14,6 +14,7 @@ struct Bench {
     mbit: u64,
     size: u64,
     owner_factor: u64,
+    mtu: u64,
 }
 
 /// Pieces that the stream to a client wants ahead, as the agent's reader does for pieces of 64 KiB.
@@ -23,7 +24,7 @@ fn bench(run: &mut Run, bench: &Bench) -> crate::report::Report {
     let rate = bench.mbit * 1_000_000 / 8;
     let base = run.fleet(bench.agents, bench.size, rate);
     let of = FleetSpec {
-        net: Net::namespaces(base.rate * 8, 1_500),
+        net: Net::namespaces(base.rate * 8, bench.mtu),
         origin_rate: base.rate * bench.owner_factor,
         ..base
     };
@@ -37,7 +38,7 @@ fn bench(run: &mut Run, bench: &Bench) -> crate::report::Report {
 }
 
 pub(super) fn h1(run: &mut Run) {
-    let of = Bench { name: "h1", agents: 16, mbit: 20, size: 32 * MIB, owner_factor: 1 };
+    let of = Bench { name: "h1", agents: 16, mbit: 20, size: 32 * MIB, owner_factor: 1, mtu: 1_500 };
     let report = bench(run, &of);
     run.put(Figure::new("h1_p50", report.ratio(0.5), "× bound").at_most(1.12).aim(1.08));
     run.put(Figure::new("h1_max", report.ratio(1.0), "× bound").at_most(1.15).aim(1.10));
@@ -49,7 +50,7 @@ pub(super) fn h1(run: &mut Run) {
 }
 
 pub(super) fn h2(run: &mut Run) {
-    let of = Bench { name: "h2", agents: 16, mbit: 20, size: 32 * MIB, owner_factor: 4 };
+    let of = Bench { name: "h2", agents: 16, mbit: 20, size: 32 * MIB, owner_factor: 4, mtu: 1_500 };
     let report = bench(run, &of);
     run.put(Figure::new("h2_p50", report.ratio(0.5), "× bound").at_most(1.10).aim(1.06));
     run.put(Figure::new("h2_max", report.ratio(1.0), "× bound").at_most(1.12).aim(1.08));
@@ -57,14 +58,14 @@ pub(super) fn h2(run: &mut Run) {
 }
 
 pub(super) fn h3(run: &mut Run) {
-    let of = Bench { name: "h3", agents: 32, mbit: 40, size: 64 * MIB, owner_factor: 1 };
+    let of = Bench { name: "h3", agents: 32, mbit: 40, size: 64 * MIB, owner_factor: 1, mtu: 9_000 };
     let report = bench(run, &of);
     run.put(Figure::new("h3_p50", report.ratio(0.5), "× bound"));
     run.put(Figure::new("h3_max", report.ratio(1.0), "× bound").at_most(1.15).aim(1.10));
 }
 
 pub(super) fn h4(run: &mut Run) {
-    let of = Bench { name: "h4", agents: 64, mbit: 10, size: 16 * MIB, owner_factor: 1 };
+    let of = Bench { name: "h4", agents: 64, mbit: 10, size: 16 * MIB, owner_factor: 1, mtu: 9_000 };
     let report = bench(run, &of);
     run.put(Figure::new("h4_p50", report.ratio(0.5), "× bound"));
     run.put(Figure::new("h4_max", report.ratio(1.0), "× bound").at_most(1.20).aim(1.12));
