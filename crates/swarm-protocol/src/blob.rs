@@ -47,6 +47,8 @@ pub(crate) struct Member {
     pub(crate) holds: BTreeMap<PieceIndex, Time>,
     /// Others whom it named last.
     pub(crate) named: Vec<PeerInfo>,
+    /// Whom we named to it.
+    pub(crate) told: Vec<PeerId>,
 }
 
 impl Member {
@@ -59,7 +61,8 @@ impl Member {
     ) -> Self {
         let holds = BTreeMap::new();
         let named = Vec::new();
-        Self { owner, zone, pieces, early, promised: None, credits: 0, any_hold: Time(0), holds, named }
+        let told = Vec::new();
+        Self { owner, zone, pieces, early, promised: None, credits: 0, any_hold: Time(0), holds, named, told }
     }
 
     /// Whether it has a piece and was not told to keep it for now.
@@ -270,6 +273,11 @@ impl Blob {
         if member.pieces.unset(index) {
             self.availability[index.0 as usize] -= 1;
         }
+    }
+
+    /// Everybody who is said to take part, by the tracker or by members.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &PeerInfo> {
+        self.candidates.iter().chain(self.members.values().flat_map(|member| &member.named))
     }
 
     /// Takes over the peers that the tracker named: owners first, the others in random order.

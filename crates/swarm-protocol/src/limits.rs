@@ -201,6 +201,21 @@ pub(crate) const CANDIDATES_MAX: usize = 200;
 /// Peers that a download asks a tracker for: the neighbours that it looks for, and as many again that may not answer.
 pub(crate) const PEERS_WANTED: u8 = 50;
 
+/// How long after a peer has joined it is told of others; most pulls have found enough, or are over, by then.
+pub(crate) const EXCHANGE_FIRST_MICROS: u64 = 1_000_000;
+
+/// Time between two lists of peers on one connection.
+pub(crate) const EXCHANGE_MICROS: u64 = 10_000_000;
+
+/// Lists of peers on one channel that may come beyond one for each period.
+pub(crate) const NAMED_BURST: u32 = 8;
+
+/// Peers remembered as named to somebody: four messages, more than anybody needs.
+pub(crate) const TOLD_MAX: usize = 64;
+
+/// Connections with one IP address: the agents on one machine, and not all slots for one stranger. Loopback has no bound.
+pub(crate) const CONNECTIONS_PER_HOST_MAX: usize = 16;
+
 /// Back-off after a failed announce: first, and at most.
 pub(crate) const ANNOUNCE_RETRY_MS: (u64, u64) = (500, 30_000);
 

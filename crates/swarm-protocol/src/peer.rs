@@ -34,6 +34,8 @@ pub(crate) struct Channel {
     pub(crate) void: bool,
     /// The peer may have pieces of the blob.
     pub(crate) granted: bool,
+    /// Lists of peers that came on it.
+    pub(crate) named: u32,
 }
 
 /// One connection.
@@ -57,6 +59,8 @@ pub(crate) struct Peer {
     pub(crate) progress: Time,
     /// When the next keep-alive is due.
     pub(crate) keep_alive: Time,
+    /// When it is next told of others.
+    pub(crate) exchange: Time,
     /// Channels that we opened.
     pub(crate) ours: BTreeMap<Digest, u32>,
     /// Channels that the peer opened.
@@ -93,6 +97,7 @@ impl Peer {
             used: now,
             progress: now,
             keep_alive,
+            exchange: Time::NEVER,
             ours: BTreeMap::new(),
             theirs: BTreeMap::new(),
             asked: BTreeMap::new(),

@@ -9,7 +9,7 @@ mod world;
 
 use report::Report;
 use shoal_oci::Digest;
-use shoal_swarm_protocol::{BlobPhase, FailReason, Input, Role, Time};
+use shoal_swarm_protocol::{BlobPhase, FailReason, Input, Limits, Role, Time};
 use shoal_swarm_types::PieceIndex;
 use world::{NodeId, Script, Spec, World};
 
@@ -406,5 +406,58 @@ fn table() {
         let mean =
             flash.agents.iter().map(|agent| in_order(&flash.world, *agent, &flash.digest)).sum::<f64>();
         println!("{}; half in order after {:.2} s", flash.report(), mean / count as f64);
+    }
+}
+
+/// Neighbours of a node that take part in a blob.
+fn neighbours(world: &World, node: NodeId, digest: &Digest) -> u32 {
+    let status = world.nodes[node].core.as_ref().and_then(|core| core.status(digest));
+    status.map_or(0, |status| status.peers as u32)
+}
+
+#[test]
+fn a_late_joiner_that_knows_one_peer_finds_the_others_without_a_tracker() {
+    for seed in 1..=3 {
+        let mut flash = Flash::new(24, 20, 64 * MIB, seed);
+        let late = flash.world.add(Spec::new(Role::Agent, 20));
+        flash.open_all();
+        flash.world.run(Time::from_millis(5_000), |_| false);
+        // It is told one peer, no owner, and then nothing by anybody.
+        flash.world.tracker.handout = 1;
+        flash.world.at_ms(5_100, Script::Open(late, flash.digest));
+        flash.world.run(Time::from_millis(5_200), |_| false);
+        flash.world.tracker.down = true;
+        let digest = flash.digest;
+        let found = flash.world.run(Time::from_millis(8_500), |world| neighbours(world, late, &digest) >= 6);
+        assert!(found, "{} neighbours after 3.4 s", neighbours(&flash.world, late, &digest));
+        flash.agents.push(late);
+        flash.finish(120_000);
+    }
+}
+
+#[test]
+fn a_newcomer_gets_neighbours_in_a_swarm_whose_slots_are_all_taken() {
+    for seed in 1..=3 {
+        let mut flash = Flash::new(24, 20, 64 * MIB, seed);
+        let limits = Limits {
+            connections_max: 10,
+            incoming_reserve: 4,
+            outgoing_reserve: 2,
+            neighbours_wanted: 6,
+            ..Limits::default()
+        };
+        flash.world.set_limits(&flash.agents.clone(), &limits);
+        let late = flash.world.add(Spec { limits, ..Spec::new(Role::Agent, 20) });
+        flash.open_all();
+        flash.world.run(Time::from_millis(8_000), |_| false);
+        let (digest, agents) = (flash.digest, flash.agents.clone());
+        let full = agents.iter().filter(|agent| neighbours(&flash.world, **agent, &digest) >= 8).count();
+        assert!(full >= 16, "only {full} of 24 agents have their slots taken");
+        flash.world.at_ms(8_000, Script::Open(late, digest));
+        let in_time =
+            flash.world.run(Time::from_millis(10_000), |world| neighbours(world, late, &digest) >= 5);
+        assert!(in_time, "{} neighbours after two seconds", neighbours(&flash.world, late, &digest));
+        flash.agents.push(late);
+        flash.finish(120_000);
     }
 }

@@ -8,7 +8,7 @@ use crate::announce::Announcer;
 use crate::blob::{Blob, Member, Phase};
 use crate::download::Download;
 use crate::io::{AnnounceEvent, CloseReason, ConnId, FailReason, Output, Role, Violation};
-use crate::limits::PIECES_MAX;
+use crate::limits::{EXCHANGE_FIRST_MICROS, PIECES_MAX};
 use crate::message::Message;
 use crate::timers::Timer;
 
@@ -162,6 +162,7 @@ impl Core {
         blob.used = self.now;
         blob.add_member(conn, member);
         self.join(conn, digest);
+        self.exchange_soon(conn, self.now.plus_micros(EXCHANGE_FIRST_MICROS));
         self.dirty.insert(digest);
     }
 

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use shoal_oci::Digest;
 use shoal_swarm_types::{PeerId, PeerInfo, Zone};
 
-use super::Core;
+use super::{Core, exchange};
 use crate::blob::{Blob, Phase};
 use crate::io::{CloseReason, ConnId, Output, Time};
-use crate::limits::{KEEP_ALIVE_MS, TENURE_MS};
+use crate::limits::{CONNECTIONS_PER_HOST_MAX, KEEP_ALIVE_MS, TENURE_MS};
 use crate::message::{Message, Pieces};
 use crate::peer::Peer;
 use crate::timers::Timer;
@@ -42,7 +42,13 @@ impl Core {
 
     fn dial_for(&mut self, digest: Digest) {
         let Some(blob) = self.blobs.get(&digest) else { return };
-        let candidates = blob.candidates.clone();
+        let mut candidates = blob.candidates.clone();
+        if blob.members.len() < self.limits.neighbours_wanted as usize {
+            // After those of the tracker; what peers say in any order, so that nobody comes first by being quick.
+            let mut named = exchange::named(blob);
+            self.rng.shuffle(&mut named);
+            candidates.append(&mut named);
+        }
         let pending = candidates.iter().filter(|peer| self.dials.is_pending(&peer.addr)).count();
         let mut neighbours = blob.members.len() + pending;
         for candidate in candidates {
@@ -103,11 +109,17 @@ impl Core {
             self.refuse(conn, CloseReason::Banned);
         } else if !self.replace_double(id, outbound) {
             self.refuse(conn, CloseReason::Duplicate);
-        } else if !self.make_room(outbound) {
+        } else if self.is_crowded(&addr) || !self.make_room(outbound) {
             self.refuse(conn, CloseReason::Full);
         } else {
             self.welcome(conn, newcomer);
         }
+    }
+
+    /// Whether one machine has as many connections as it may have: else it could take every slot, one identity after the other.
+    fn is_crowded(&self, addr: &SocketAddr) -> bool {
+        let here = self.peers.values().filter(|peer| peer.addr.ip() == addr.ip());
+        !addr.ip().is_loopback() && here.count() >= CONNECTIONS_PER_HOST_MAX
     }
 
     fn refuse(&mut self, conn: ConnId, reason: CloseReason) {
@@ -165,13 +177,12 @@ impl Core {
         self.peers.insert(conn, Peer::new(id, addr, outbound, zone, self.now, keep_alive, window));
         self.by_id.insert(id, conn);
         self.timers.set(Timer::Conn(conn), keep_alive);
-        // Every download that the tracker named this peer for joins it now.
-        let shared: Vec<Digest> = self
-            .blobs
-            .iter()
-            .filter(|(_, blob)| blob.is_downloading() && blob.candidates.iter().any(|peer| peer.id == id))
-            .map(|(digest, _)| *digest)
-            .collect();
+        // Every download that this peer was named for joins it now. Whoever answers where we dialled is meant, also when it has started
+        // anew since it was named.
+        let is_meant = |named: &PeerInfo| named.id == id || (outbound && named.addr == addr);
+        let wants = |blob: &Blob| blob.is_downloading() && blob.named().any(is_meant);
+        let shared: Vec<Digest> =
+            self.blobs.iter().filter(|(_, blob)| wants(blob)).map(|(digest, _)| *digest).collect();
         for digest in shared {
             self.join(conn, digest);
         }

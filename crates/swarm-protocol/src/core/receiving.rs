@@ -146,7 +146,7 @@ impl Core {
             return Err(Violation::Channels);
         }
         let zone = peer.zone;
-        peer.theirs.insert(swarm, Channel { digest, void: false, granted: true });
+        peer.theirs.insert(swarm, Channel { digest, void: false, granted: true, named: 0 });
         let now = self.now;
         let blob = self.blobs.entry(digest).or_insert_with(|| {
             self.outputs.push_back(Output::Lookup { digest });

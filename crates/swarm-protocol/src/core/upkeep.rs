@@ -77,12 +77,15 @@ impl Core {
         if peer.patience_ends() <= self.now {
             self.lose_patience(conn);
         }
+        if self.peers.get(&conn).is_some_and(|peer| peer.exchange <= self.now) {
+            self.exchange(conn);
+        }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         if peer.keep_alive <= self.now {
             peer.keep_alive = self.now.plus_millis(KEEP_ALIVE_MS);
             self.outputs.push_back(Output::Send { conn, message: Message::KeepAlive });
         }
-        let next = peer.keep_alive.min(silent).min(idle_ends).min(peer.patience_ends());
+        let next = peer.keep_alive.min(peer.exchange).min(silent).min(idle_ends).min(peer.patience_ends());
         self.timers.set(Timer::Conn(conn), next);
     }
 }

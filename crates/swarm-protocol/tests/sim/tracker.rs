@@ -25,6 +25,8 @@ pub(crate) struct Tracker {
     pub(crate) web_seeds: bool,
     pub(crate) web_works: bool,
     pub(crate) interval_ms: u64,
+    /// Most peers in one answer; with one, owners are not named either.
+    pub(crate) handout: usize,
     pub(crate) announces: u64,
     swarms: BTreeMap<Digest, Swarm>,
     rng: fastrand::Rng,
@@ -37,6 +39,7 @@ impl Tracker {
             web_seeds: false,
             web_works: true,
             interval_ms: 30_000,
+            handout: HANDOUT,
             announces: 0,
             swarms: BTreeMap::new(),
             rng: fastrand::Rng::with_seed(seed ^ 0x7261_636b),
@@ -66,8 +69,10 @@ impl Tracker {
             swarm.peers.insert(info.id, info.clone());
         }
         let others: Vec<PeerInfo> = swarm.peers.values().filter(|peer| peer.id != info.id).cloned().collect();
-        let mut peers = self.rng.choose_multiple(others, HANDOUT);
-        peers.extend(swarm.owners.iter().cloned());
+        let mut peers = self.rng.choose_multiple(others, self.handout);
+        if self.handout > 1 {
+            peers.extend(swarm.owners.iter().cloned());
+        }
         let web_seeds = if self.web_seeds { vec!["http://owner/blob".to_owned()] } else { Vec::new() };
         let metainfo = need_metainfo.then(|| swarm.metainfo.clone());
         let reply = AnnounceReply {

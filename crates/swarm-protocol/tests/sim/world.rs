@@ -195,6 +195,14 @@ impl World {
         digest
     }
 
+    /// Starts nodes anew with other limits.
+    pub(crate) fn set_limits(&mut self, nodes: &[NodeId], limits: &Limits) {
+        for node in nodes {
+            self.nodes[*node].spec.limits = limits.clone();
+            self.start(*node);
+        }
+    }
+
     /// Plans something.
     pub(crate) fn at_ms(&mut self, ms: u64, script: Script) {
         self.push(Time::from_millis(ms), Event::Script(script));
@@ -202,11 +210,13 @@ impl World {
 
     /// Runs until `until` says so, or `limit` has passed. Whether it said so.
     pub(crate) fn run(&mut self, limit: Time, until: impl Fn(&Self) -> bool) -> bool {
-        while let Some(((at, _), event)) = self.events.pop_first() {
+        while let Some(entry) = self.events.first_entry() {
+            let at = entry.key().0;
             if at > limit {
                 self.now = limit;
                 return until(self);
             }
+            let event = entry.remove();
             self.now = at;
             self.step(event);
             if until(self) {
