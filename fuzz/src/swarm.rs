@@ -1,8 +1,8 @@
 //! Readers of what peers and trackers send.
 
 use bytes::BytesMut;
-use shoal_swarm_protocol::codec;
-use shoal_swarm_types::{Metainfo, metainfo::MetainfoHead};
+use shoal_swarm_protocol::{Accepting, Dialling, HANDSHAKE_LEN, Identity, NONCE_LEN, PROOF_LEN, codec};
+use shoal_swarm_types::{Metainfo, PeerId, Zone, metainfo::MetainfoHead};
 
 /// Metainfo: what is accepted is written as it was read.
 pub fn metainfo(data: &[u8]) {
@@ -30,5 +30,20 @@ pub fn frames(data: &[u8]) {
         let again = codec::decode(&mut written).ok().flatten();
         assert_eq!(again.as_ref(), Some(&message));
         assert!(written.is_empty());
+    }
+}
+
+/// What a stranger sends where a handshake is expected: without the key nobody gets past any step, whichever end he plays.
+pub fn handshakes(data: &[u8]) {
+    let (key, nonce) = ([7; 32], [1; NONCE_LEN]);
+    let ours = Identity { peer_id: PeerId([1; 20]), port: 1, zone: Zone(1) };
+    if let Some(bytes) = data.first_chunk::<HANDSHAKE_LEN>() {
+        assert!(Accepting::answer(&key, &ours, nonce, bytes).is_err());
+        let (dialling, hello) = Dialling::begin(&key, &ours, nonce);
+        assert!(dialling.finish(bytes).is_err());
+        let accepting = Accepting::answer(&key, &ours, nonce, &hello);
+        if let (Ok((accepting, _)), Some(proof)) = (accepting, data.last_chunk::<PROOF_LEN>()) {
+            assert!(accepting.finish(proof).is_err());
+        }
     }
 }

@@ -25,4 +25,5 @@ fn replay(name: &str, target: fn(&[u8])) {
 fn corpora_pass() {
     replay("metainfo", swarm::metainfo);
     replay("frames", swarm::frames);
+    replay("handshakes", swarm::handshakes);
 }
