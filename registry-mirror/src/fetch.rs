@@ -8,10 +8,9 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use shoal_oci::{Digest, Repository};
 use shoal_store::Store;
-use shoal_swarm::{BlobReader, OpenError, ReadError, Swarm};
+use shoal_swarm::{BlobReader, OpenError, Part, ReadError, Swarm};
 use tokio::time::Instant;
 
 use crate::leads::Leads;
@@ -155,10 +154,10 @@ impl BlobStream {
     ///
     /// # Errors
     /// [`FetchError::Unavailable`] when they do not come in time.
-    pub async fn first(&mut self, range: &Range<u64>) -> Result<Bytes, FetchError> {
+    pub async fn first(&mut self, range: &Range<u64>) -> Result<Part, FetchError> {
         let deadline = self.deadline;
         match tokio::time::timeout_at(deadline, self.next(range)).await {
-            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Ok(part)) => Ok(part),
             Ok(Err(error)) => Err(FetchError::Unavailable(error.to_string())),
             Err(_elapsed) => Err(self.fetch.too_slow()),
         }
@@ -168,16 +167,8 @@ impl BlobStream {
     ///
     /// # Errors
     /// [`ReadError`] when they cannot be had; the reader's own bounds hold.
-    pub async fn next(&mut self, range: &Range<u64>) -> Result<Bytes, ReadError> {
-        if range.start >= range.end {
-            return Ok(Bytes::new());
-        }
-        let mut bytes = self.reader.chunk_at(range.start).await?;
-        let wanted = range.end - range.start;
-        if bytes.len() as u64 > wanted {
-            bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
-        }
-        Ok(bytes)
+    pub async fn next(&mut self, range: &Range<u64>) -> Result<Part, ReadError> {
+        self.reader.part_at(range.clone()).await
     }
 
     /// Tells that the stream had to be cut: for some seconds the blob is "not found", so that the client goes on elsewhere.

@@ -36,13 +36,28 @@ enum Kind {
 
 #[derive(Debug)]
 struct Channel {
-    chunks: mpsc::Receiver<Part>,
-    ended: bool,
+    parts: mpsc::Receiver<Part>,
+    /// What was received and is not read yet.
+    next: Option<Part>,
+    end: End,
+    /// At most so much of a file is read at once.
+    block_len: Option<usize>,
+}
+
+/// Whether more comes through a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    NotYet,
+    /// Nothing more, and nothing more to say.
+    Good,
+    /// Nothing more, which the reader has not been told.
+    Cut,
 }
 
 #[derive(Debug)]
 enum Part {
     Chunk(Bytes),
+    File(FilePart),
     Finish,
 }
 
@@ -90,6 +105,14 @@ impl BodySender {
         self.0.send(Part::Chunk(chunk)).await.map_err(|_| Closed)
     }
 
+    /// Hands over the next bytes, which are the `len` bytes of `file` from `offset` on; they are sent as those of [`Body::file`].
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_file(&self, file: Arc<File>, offset: u64, len: u64) -> Result<(), Closed> {
+        self.0.send(Part::File(FilePart::new(file, offset, len))).await.map_err(|_| Closed)
+    }
+
     /// Ends the body well. With a `Content-Length` the reader stops by itself after the last byte, so an error here is no failure.
     ///
     /// # Errors
@@ -118,8 +141,8 @@ impl Body {
     /// A body that is produced while it is read. At most `capacity` chunks (at least 1) wait between the two, so the bytes held
     /// are `capacity` times the producer's chunk. Set `Content-Length` when the size is known; otherwise it is sent chunked.
     pub fn channel(capacity: usize) -> (BodySender, Self) {
-        let (sender, chunks) = mpsc::channel(capacity.max(1));
-        (BodySender(sender), Self(Kind::Channel(Channel { chunks, ended: false })))
+        let (sender, parts) = mpsc::channel(capacity.max(1));
+        (BodySender(sender), Self(Kind::Channel(Channel::new(parts))))
     }
 
     /// The `len` bytes of `file` from `offset` on. A plain HTTP/1.1 connection sends them from the page cache without copying;
@@ -165,18 +188,39 @@ impl Body {
         HttpBody::size_hint(self).exact()
     }
 
-    /// The file, offset and length of a body that is an untouched part of a file of at least `len_min` bytes. The body is empty then.
+    /// Ready when it is known what comes next, as far as [`Self::take_file`] has to know.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Kind::Channel(channel) => channel.poll_next(cx),
+            Kind::Full(_) | Kind::Incoming(_) | Kind::File(_) => Poll::Ready(()),
+        }
+    }
+
+    /// The file, offset and length of what comes next, when that is an untouched part of a file of at least `len_min` bytes. The body goes
+    /// on behind it.
     pub(crate) fn take_file(&mut self, len_min: u64) -> Option<(Arc<File>, u64, usize)> {
-        let Kind::File(part) = &self.0 else { return None };
-        let found = part.untouched(len_min)?;
-        self.0 = Kind::Full(None);
-        Some(found)
+        match &mut self.0 {
+            Kind::File(part) => {
+                let found = part.untouched(len_min)?;
+                self.0 = Kind::Full(None);
+                Some(found)
+            }
+            Kind::Channel(channel) => {
+                let Some(Part::File(part)) = &channel.next else { return None };
+                let found = part.untouched(len_min)?;
+                channel.next = None;
+                Some(found)
+            }
+            Kind::Full(_) | Kind::Incoming(_) => None,
+        }
     }
 
     /// Reads at most `block_len` bytes of a file at once.
     pub(crate) fn read_files_by(&mut self, block_len: usize) {
-        if let Kind::File(part) = &mut self.0 {
-            part.block_len = block_len;
+        match &mut self.0 {
+            Kind::File(part) => part.block_len = block_len,
+            Kind::Channel(channel) => channel.block_len = Some(block_len),
+            Kind::Full(_) | Kind::Incoming(_) => {}
         }
     }
 
@@ -190,22 +234,47 @@ impl Body {
 }
 
 impl Channel {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        if self.ended {
-            return Poll::Ready(None);
+    const fn new(parts: mpsc::Receiver<Part>) -> Self {
+        Self { parts, next: None, end: End::NotYet, block_len: None }
+    }
+
+    /// Ready when it is known what comes next.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.next.is_none() && self.end == End::NotYet {
+            match ready!(self.parts.poll_recv(cx)) {
+                Some(Part::Finish) => self.end = End::Good,
+                None => self.end = End::Cut,
+                Some(mut part) => {
+                    if let (Part::File(file), Some(block_len)) = (&mut part, self.block_len) {
+                        file.block_len = block_len;
+                    }
+                    self.next = Some(part);
+                }
+            }
         }
-        let part = ready!(self.chunks.poll_recv(cx));
-        Poll::Ready(match part {
-            Some(Part::Chunk(chunk)) => Some(Ok(chunk)),
-            Some(Part::Finish) => {
-                self.ended = true;
-                None
+        Poll::Ready(())
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        loop {
+            ready!(self.poll_next(cx));
+            match self.next.take() {
+                Some(Part::Chunk(chunk)) => return Poll::Ready(Some(Ok(chunk))),
+                Some(Part::File(mut file)) => {
+                    let block = file.poll(cx);
+                    if !matches!(block, Poll::Ready(None)) {
+                        self.next = Some(Part::File(file));
+                        return block;
+                    }
+                }
+                Some(Part::Finish) => self.end = End::Good,
+                None if self.end == End::Cut => {
+                    self.end = End::Good;
+                    return Poll::Ready(Some(Err(BodyError::Aborted)));
+                }
+                None => return Poll::Ready(None),
             }
-            None => {
-                self.ended = true;
-                Some(Err(BodyError::Aborted))
-            }
-        })
+        }
     }
 }
 
@@ -230,7 +299,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_none(),
-            Kind::Channel(channel) => channel.ended,
+            Kind::Channel(channel) => channel.next.is_none() && channel.end == End::Good,
             Kind::Incoming(incoming) => incoming.is_end_stream(),
             Kind::File(part) => part.len == 0,
         }
@@ -284,6 +353,8 @@ impl From<Incoming> for Body {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[tokio::test]
@@ -300,6 +371,29 @@ mod tests {
         sender.send("cd".into()).await.unwrap();
         sender.finish().await.unwrap();
         assert_eq!(body.collect(10).await.unwrap(), "abcd");
+    }
+
+    #[tokio::test]
+    async fn parts_of_files_come_through_a_channel_between_chunks() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let file = Arc::new(file);
+        let (sender, mut body) = Body::channel(8);
+        body.read_files_by(2);
+        sender.send("ab".into()).await.unwrap();
+        sender.send_file(Arc::clone(&file), 3, 5).await.unwrap();
+        sender.send_file(Arc::clone(&file), 3, 0).await.unwrap();
+        sender.send("cd".into()).await.unwrap();
+        sender.finish().await.unwrap();
+        assert_eq!(body.collect(100).await.unwrap(), "ab34567cd");
+
+        let (sender, mut body) = Body::channel(8);
+        sender.send_file(Arc::clone(&file), 8, 5).await.unwrap();
+        drop(sender);
+        assert_eq!(body.frame_data().await.unwrap().unwrap(), "89");
+        assert!(matches!(body.frame_data().await, Some(Err(BodyError::FileEnded { missing: 3 }))));
+        assert!(matches!(body.frame_data().await, Some(Err(BodyError::Aborted))));
+        assert!(body.frame_data().await.is_none());
     }
 
     #[tokio::test]

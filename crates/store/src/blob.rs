@@ -82,6 +82,17 @@ impl Blob {
         opened.read_piece(index)
     }
 
+    /// Verifies one piece without holding it in memory, and remembers that if the file is one that shows its changes.
+    ///
+    /// # Errors
+    /// As [`Self::read_piece`].
+    pub fn verify_piece(&self, index: PieceIndex) -> Result<()> {
+        match &self.content {
+            Content::File(opened) => opened.verify_piece(index),
+            Content::Packed(packed) => packed.read_piece(index).map(drop),
+        }
+    }
+
     /// What the readers of a file share; `None` for a packed blob.
     pub(crate) const fn opened(&self) -> Option<&Arc<Opened>> {
         match &self.content {

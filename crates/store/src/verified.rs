@@ -4,7 +4,7 @@
 //! A file is known by device, inode, size, modification and change time. Whoever writes to it, or exchanges it, changes one of
 //! them, and everything that was known is forgotten: change time cannot be set by a program. Its clock is coarse, so a file that
 //! changed a moment ago is not trusted yet ([`SETTLE_MIN`]). Nothing is known from a push itself: what was hashed is what came
-//! over the network, and what is sent is what the disk gives back.
+//! over the network, and what is sent is what the disk gives back. A download passes on what it knew, since it was read all the while.
 //!
 //! What this does not see: a disk that gives other bytes when it is read again, after the page cache has dropped them. So knowledge
 //! ends after [`AGE_MAX`], and scrubbing reads the disk itself. The bytes that a client gets are checked by the client in any case.

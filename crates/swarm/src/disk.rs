@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_store::{ErrorKind, FileRange, Store};
 use shoal_swarm_types::PieceIndex;
@@ -20,7 +19,6 @@ use tokio::time::timeout;
 use crate::event::Event;
 use crate::handles::Handles;
 use crate::limits::{Bounds, DISK_QUEUE_MAX};
-use crate::view::Storage;
 pub(crate) use job::{Job, Landed, Load};
 
 /// Disk workers. Clones share them.
@@ -139,15 +137,6 @@ impl Disk {
     pub(crate) async fn warm(&self, range: FileRange) -> std::io::Result<()> {
         let warmed = self.run(move |_| range.warm()).await;
         warmed.unwrap_or_else(|| Err(std::io::Error::other("the disk workers are gone")))
-    }
-
-    /// A piece for a reader, verified.
-    pub(crate) async fn read(
-        &self,
-        storage: Storage,
-        index: PieceIndex,
-    ) -> Option<shoal_store::Result<Bytes>> {
-        self.run(move |_| storage.read_piece(index)).await
     }
 
     /// Waits until no work is under way, at most for `limit`. True when everything is done.

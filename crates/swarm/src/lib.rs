@@ -43,7 +43,7 @@ pub use experiment::Experiment;
 pub use grant::{EverybodyMayHave, GrantCheck};
 pub use limits::{Bounds, Times};
 pub use options::SwarmOptions;
-pub use reader::BlobReader;
+pub use reader::{BlobReader, Part};
 pub use shoal_swarm_protocol::{
     AnnounceError, AnnounceEvent, AnnounceReply, BlobPhase, BlobStatus, Limits, Role,
 };

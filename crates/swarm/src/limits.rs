@@ -35,7 +35,7 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bytes of a piece that are received, hashed and written at a time. Longer ones save little: a system call and a hand-over to another
 /// thread for each cost some 20 µs, moving the bytes through the processor 100. They must fit into the second-level cache.
-pub(crate) const SEGMENT_LEN: usize = 128 * 1024;
+pub(crate) const SEGMENT_LEN: usize = 256 * 1024;
 
 /// Channels of a peer of which the reading side knows the blob: as many as the core allows on a connection, which ends one that has
 /// more.
@@ -45,14 +45,19 @@ pub(crate) const CHANNELS_KNOWN_MAX: usize = 1024;
 /// hundreds of them, and at most this much of a piece is copied once more.
 pub(crate) const READ_BUFFER_LEN: usize = 8 * 1024;
 
-/// Bytes that the kernel holds for a connection without having sent them (`TCP_NOTSENT_LOWAT`): the socket takes more when half of
+/// Bytes that the kernel holds for a connection without having sent them (`TCP_NOTSENT_LOWAT`), at least: the socket takes more when half of
 /// them are left. Pieces in the sockets of many connections would all be sent at the same time and all be late, where the core cannot
 /// see or reorder them, so this is less than the smallest piece; a tenth of a millisecond at 1 Gbit/s is enough to follow up in.
 pub(crate) const SOCKET_UNSENT_BYTES: u32 = 32 * 1024;
 
-/// Bytes of a piece that a plain socket is given at once, after it was asked whether it wants more: with the above, what the kernel
-/// may hold unsent. One system call more for each, which is lost beside copying as many bytes.
-pub(crate) const SEND_PORTION_BYTES: usize = 64 * 1024;
+/// Bytes of a piece that a plain socket is given at once, after it was asked whether it wants more: at least, for the smallest pieces, and
+/// at most. With the above, what the kernel may hold unsent. Twice as many bytes are half as many wake-ups, of which each costs both
+/// ends about as much as copying 20 KiB.
+pub(crate) const SEND_PORTION_BYTES: (usize, usize) = (64 * 1024, 512 * 1024);
+
+/// Bytes of a file that are looked for in memory at once before they are sent, and brought there if need be: half a millisecond of a
+/// fast disk, and a few probes for many portions.
+pub(crate) const SEND_WARM_BYTES: u64 = 512 * 1024;
 
 /// Bytes of a piece that are read at once where an envelope is around the connection: four of TLS's records of 16 KiB.
 pub(crate) const SEND_BLOCK_LEN: usize = 64 * 1024;
@@ -171,8 +176,8 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             // A segment for each connection that an agent may have (160), so that senders who stop half way keep nobody else from being
-            // read, and nearly as many again for what waits for the disk. In practice it is a tenth of that.
-            inbound_bytes_max: 32 * 1024 * 1024,
+            // read, and some for what waits for the disk. In practice it is a tenth of that.
+            inbound_bytes_max: 48 * 1024 * 1024,
             // Hashing runs at more than 1 GB/s per core, so a few threads outrun any network card we know; more would only
             // take cores from the containers of the node.
             disk_workers: 4,

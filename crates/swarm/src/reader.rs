@@ -1,6 +1,6 @@
 //! Reading a blob, in order or anywhere, while it is still arriving.
 //!
-//! A reader sees pieces, each of them verified: from memory right after arrival, else from disk. A piece that is not there yet is
+//! A reader sees pieces, each of them verified: when it arrived, or when it is read. A piece that is not there yet is
 //! waited for, and the swarm is told that this reader needs it and its successors next. A piece that the disk gives back damaged
 //! is fetched again behind the reader's back, a few times. Dropping a reader, or one of its futures, at any point is harmless; the
 //! download itself goes on.
@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use shoal_oci::Digest;
-use shoal_store::ErrorKind;
+use shoal_store::{ErrorKind, FileRange};
 use shoal_swarm_protocol::ReaderId;
 use shoal_swarm_types::{Layout, PieceIndex};
 use tokio::sync::{oneshot, watch};
@@ -24,6 +24,30 @@ use crate::event::Command;
 use crate::limits::{HEALS_MAX, WINDOW_BYTES, WINDOW_PIECES_MIN};
 use crate::swarm::Swarm;
 use crate::view::{Storage, View};
+
+/// Verified bytes of a blob.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// In the blob's file.
+    File(FileRange),
+    /// In memory.
+    Bytes(Bytes),
+}
+
+impl Part {
+    /// How many bytes there are.
+    pub const fn len(&self) -> u64 {
+        match self {
+            Self::File(range) => range.len,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
 
 /// Reads one blob.
 pub struct BlobReader {
@@ -69,19 +93,7 @@ impl BlobReader {
         if index.0 >= self.layout.piece_count() {
             return Ok(Bytes::new());
         }
-        for _ in 0..=HEALS_MAX {
-            let storage = self.arrival(index).await?;
-            let read = self.swarm.disk().read(storage, index).await.ok_or(ReadError::Unavailable)?;
-            match read {
-                Ok(piece) => return Ok(piece),
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
-                    warn!(digest = %self.digest, piece = index.0, %error, "a piece is lost; fetching it again");
-                    self.heal(index).await?;
-                }
-                Err(error) => return Err(ReadError::Io(error.to_string())),
-            }
-        }
-        Err(ReadError::Corrupt)
+        self.read(index, move |storage| storage.read_piece(index)).await
     }
 
     /// The verified bytes from `offset` to the end of the piece that holds it; none at or beyond the end. Cancel-safe.
@@ -97,6 +109,46 @@ impl BlobReader {
         // Less than a piece's length, which fits.
         let skip = usize::try_from(offset - self.layout.piece_range(index).start).unwrap_or(usize::MAX);
         Ok(piece.split_off(skip.min(piece.len())))
+    }
+
+    /// The beginning of `range`, verified, at most to the end of a piece: where it lies in the file if this process has verified it
+    /// already, so that it can be sent without being read; else its bytes. Waits until it has arrived; empty at or beyond the end.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Self::read_piece`].
+    pub async fn part_at(&self, range: Range<u64>) -> Result<Part, ReadError> {
+        if range.start >= range.end.min(self.layout.size) {
+            return Ok(Part::Bytes(Bytes::new()));
+        }
+        let index = self.layout.piece_at(range.start);
+        let range = range.start..range.end.min(self.layout.piece_range(index).end);
+        let storage = self.arrival(index).await?;
+        if let Some(known) = storage.file_range(range.clone()) {
+            return Ok(Part::File(known));
+        }
+        self.read(index, move |storage| storage.read_range(range.clone())).await.map(Part::Bytes)
+    }
+
+    /// Reads something of a piece on a disk worker, and has the piece fetched again when it is damaged.
+    async fn read(
+        &self,
+        index: PieceIndex,
+        read: impl Fn(&Storage) -> shoal_store::Result<Bytes> + Clone + Send + 'static,
+    ) -> Result<Bytes, ReadError> {
+        for _ in 0..=HEALS_MAX {
+            let (storage, read) = (self.arrival(index).await?, read.clone());
+            let reading = self.swarm.disk().run(move |_| read(&storage));
+            match reading.await.ok_or(ReadError::Unavailable)? {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                    warn!(digest = %self.digest, piece = index.0, %error, "a piece is lost; fetching it again");
+                    self.heal(index).await?;
+                }
+                Err(error) => return Err(ReadError::Io(error.to_string())),
+            }
+        }
+        Err(ReadError::Corrupt)
     }
 
     /// Waits until the whole blob is complete in the store. Cancel-safe. For callers that want it on disk rather than in hand.

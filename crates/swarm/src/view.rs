@@ -29,6 +29,20 @@ impl Storage {
         }
     }
 
+    /// The beginning of `range`, verified, of which no more than one piece. Blocks on the disk.
+    pub(crate) fn read_range(&self, range: Range<u64>) -> shoal_store::Result<Bytes> {
+        match self {
+            Self::Blob(blob) => blob.read_range(range),
+            Self::Partial(partial) => {
+                let index = partial.metainfo().layout().piece_at(range.start);
+                let piece = partial.read_piece(index)?;
+                let start = partial.metainfo().layout().piece_range(index).start;
+                let at = |offset: u64| usize::try_from(offset - start).unwrap_or(usize::MAX).min(piece.len());
+                Ok(piece.slice(at(range.start)..at(range.end)))
+            }
+        }
+    }
+
     /// Where the bytes of `range` are, if this process has verified them all and may send them as they are.
     pub(crate) fn file_range(&self, range: Range<u64>) -> Option<FileRange> {
         match self {

@@ -8,6 +8,8 @@ use http::header::{IF_RANGE, RANGE};
 use http::{Method, StatusCode};
 use shoal_http::{Body, BodySender, Request, Response};
 use shoal_oci::{Digest, ErrorCode, Host, OciError, Repository, Selection, reply};
+use shoal_store::FileRange;
+use shoal_swarm::Part;
 use shoal_telemetry::MirrorMetrics;
 use shoal_telemetry::rooms::mirror::{AnswerSource, RequestKind};
 
@@ -17,6 +19,9 @@ use crate::fetch::{BlobStream, FetchError};
 /// Bytes handed to a connection at once, and slices that wait beside the piece that is being cut: together [`WRITE_AHEAD`].
 const SLICE_LEN: usize = WRITE_AHEAD;
 const SLICES_WAITING: usize = 1;
+
+/// Bytes of a file handed to a connection at once. They take no memory, but count as sent from then on; each costs a turn of two tasks.
+const FILE_SLICE_LEN: u64 = 128 * 1024;
 
 /// Answers GET and HEAD of a blob.
 pub(super) async fn serve(
@@ -74,11 +79,11 @@ struct Pump {
 
 impl Pump {
     /// Runs until the range is sent, the client is gone, or the bytes cannot be had; then the body is cut, never ended.
-    async fn run(mut self, first: Bytes, mut range: Range<u64>) {
-        let mut bytes = first;
+    async fn run(mut self, first: Part, mut range: Range<u64>) {
+        let mut part = first;
         loop {
-            range.start += bytes.len() as u64;
-            if self.send(bytes).await.is_err() {
+            range.start += part.len();
+            if self.send(part).await.is_err() {
                 return;
             }
             if range.is_empty() {
@@ -91,8 +96,8 @@ impl Pump {
                 next = self.stream.next(&range) => next,
                 () = self.sender.closed() => return,
             };
-            bytes = match next {
-                Ok(bytes) => bytes,
+            part = match next {
+                Ok(part) => part,
                 Err(error) => {
                     tracing::warn!(at = range.start, %error, "a blob's stream is cut");
                     self.metrics.aborted_bodies.inc();
@@ -104,7 +109,25 @@ impl Pump {
         }
     }
 
-    async fn send(&self, mut bytes: Bytes) -> Result<(), shoal_http::Closed> {
+    async fn send(&self, part: Part) -> Result<(), shoal_http::Closed> {
+        match part {
+            Part::Bytes(bytes) => self.send_bytes(bytes).await,
+            Part::File(range) => self.send_file(range).await,
+        }
+    }
+
+    async fn send_file(&self, range: FileRange) -> Result<(), shoal_http::Closed> {
+        let mut at = 0;
+        while at < range.len {
+            let FileRange { file, offset, len } = range.part(at, FILE_SLICE_LEN);
+            self.sender.send_file(file, offset, len).await?;
+            self.metrics.sent_bytes.inc_by(len);
+            at += len;
+        }
+        Ok(())
+    }
+
+    async fn send_bytes(&self, mut bytes: Bytes) -> Result<(), shoal_http::Closed> {
         while !bytes.is_empty() {
             let slice = bytes.split_to(bytes.len().min(SLICE_LEN));
             let len = slice.len() as u64;

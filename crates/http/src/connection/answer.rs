@@ -131,6 +131,7 @@ impl HttpBody for Answer {
         match &self.carriage {
             Carriage::Stream(stream) => stream.asked(),
             Carriage::Plain => {
+                ready!(self.body.poll_next(cx));
                 if let Some((file, offset, len)) = self.body.take_file(SENDFILE_LEN_MIN) {
                     let region = Region::new(file, offset, len);
                     self.busy.watch().push_file(region.source());

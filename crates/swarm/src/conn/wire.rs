@@ -1,10 +1,8 @@
 //! A plain socket and a file: the kernel moves the bytes, and never more of them than the connection should hold.
 //!
 //! A socket takes a buffer of up to 64 KiB whole even when it has little room, because it fills packets to their end. So it is asked
-//! before each portion whether it wants more, and what waits in it unsent is bounded by the kernel's limit
-//! ([`SOCKET_UNSENT_BYTES`]) plus one portion ([`SEND_PORTION_BYTES`]). The price is one more system call for each portion.
-//!
-//! [`SOCKET_UNSENT_BYTES`]: crate::limits::SOCKET_UNSENT_BYTES
+//! before each portion whether it wants more, and what waits in it unsent is bounded by the kernel's limit plus one [`Portion`]. The
+//! price is one more system call for each portion, and a wake-up for each when the receiver is slower than we are.
 
 use std::io;
 use std::time::Duration;
@@ -13,11 +11,32 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use shoal_store::FileRange;
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::limits::SEND_PORTION_BYTES;
+use crate::limits::{SEND_PORTION_BYTES, SOCKET_UNSENT_BYTES};
+
+/// How much of a piece a socket is given at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Portion(usize);
+
+impl Portion {
+    /// What suits pieces of `len` bytes: an eighth, so that little of a piece waits where nobody can take it back, within
+    /// [`SEND_PORTION_BYTES`].
+    pub(super) fn of(len: u32) -> Self {
+        let (least, most) = SEND_PORTION_BYTES;
+        Self((len as usize / 8).clamp(least, most))
+    }
+
+    /// Has the kernel hold half a portion unsent at most before it asks for the next one.
+    pub(super) fn set(self, socket: &TcpStream) -> io::Result<()> {
+        // Half a megabyte at most.
+        let half = u32::try_from(self.0 / 2).unwrap_or(u32::MAX);
+        SockRef::from(socket).set_tcp_notsent_lowat(half.max(SOCKET_UNSENT_BYTES))
+    }
+}
 
 /// Sends some of `bytes`, to be followed at once by more: the kernel waits for that before it makes a small packet.
 pub(super) async fn send_more(socket: &TcpStream, bytes: &[u8], stall: Duration) -> io::Result<usize> {
@@ -33,9 +52,10 @@ pub(super) async fn send_file(
     socket: &TcpStream,
     range: &FileRange,
     at: u64,
+    portion: Portion,
     stall: Duration,
 ) -> io::Result<usize> {
-    let len = usize::try_from(range.len - at).unwrap_or(usize::MAX).min(SEND_PORTION_BYTES);
+    let len = usize::try_from(range.len - at).unwrap_or(usize::MAX).min(portion.0);
     let sent = when_writable(socket, stall, || {
         if !wants_more(socket)? {
             return Err(io::ErrorKind::WouldBlock.into());

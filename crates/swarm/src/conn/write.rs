@@ -17,11 +17,12 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::queue::{Outgoing, Parcel, SendQueue};
+use super::wire::Portion;
 use super::{Tools, wire};
 use crate::disk::Load;
 use crate::envelope::WriteHalf;
 use crate::event::Event;
-use crate::limits::{SEND_BLOCK_LEN, SEND_BURST_BYTES, SEND_PORTION_BYTES, WRITE_HEADS_LEN};
+use crate::limits::{SEND_BLOCK_LEN, SEND_BURST_BYTES, SEND_WARM_BYTES, WRITE_HEADS_LEN};
 
 /// The task that sends on one connection.
 pub(super) struct Writer {
@@ -37,12 +38,14 @@ pub(super) struct Writer {
     block: Vec<u8>,
     /// Bytes sent since other tasks had their turn.
     burst: usize,
+    /// What the socket was told last.
+    portion: Option<Portion>,
 }
 
 impl Writer {
     pub(super) fn new(conn: ConnId, write: WriteHalf, queue: Arc<SendQueue>, tools: Tools) -> Self {
         let (heads, block) = (BytesMut::new(), Vec::new());
-        Self { conn, write, queue, tools, heads, uncounted: 0, block, burst: 0 }
+        Self { conn, write, queue, tools, heads, uncounted: 0, block, burst: 0, portion: None }
     }
 
     /// Writes until the queue is closed and empty, or the socket fails, or the peer stops reading.
@@ -110,14 +113,24 @@ impl Writer {
 
     /// From the page cache into the socket.
     async fn send_file(&mut self, range: &FileRange) -> io::Result<()> {
-        let mut at = 0;
+        let portion = Portion::of(u32::try_from(range.len).unwrap_or(u32::MAX));
+        if self.portion != Some(portion)
+            && let Some(socket) = self.write.socket()
+        {
+            portion.set(socket)?;
+            self.portion = Some(portion);
+        }
+        let (mut at, mut warm_until) = (0, 0);
         while at < range.len {
-            let part = range.part(at, SEND_PORTION_BYTES as u64);
-            if !part.is_warm()? {
-                self.tools.disk.warm(part).await?;
+            if at >= warm_until {
+                let part = range.part(at, SEND_WARM_BYTES);
+                warm_until = at + part.len;
+                if !part.is_warm()? {
+                    self.tools.disk.warm(part).await?;
+                }
             }
             let Some(socket) = self.write.socket() else { return Ok(()) };
-            let sent = wire::send_file(socket, range, at, self.tools.times.write_stall).await?;
+            let sent = wire::send_file(socket, range, at, portion, self.tools.times.write_stall).await?;
             at += sent as u64;
             self.sent(sent).await;
         }
@@ -167,8 +180,8 @@ impl Writer {
     }
 
     async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for portion in bytes.chunks(SEND_PORTION_BYTES) {
-            let mut rest = portion;
+        for block in bytes.chunks(SEND_BLOCK_LEN) {
+            let mut rest = block;
             while !rest.is_empty() {
                 let stall = self.tools.times.write_stall;
                 let written = nonzero(timeout(stall, self.write.write(rest)).await)?;

@@ -199,9 +199,11 @@ impl Shared {
         if let Some(load) = known(&storage) {
             return Ok(load);
         }
-        let piece = storage.read_piece(index)?;
+        if let Storage::Blob(blob) = &storage {
+            blob.verify_piece(index)?;
+        }
         // From now on it is known, unless the file has changed a moment ago or holds many blobs.
-        Ok(known(&storage).unwrap_or(Load::Bytes(piece)))
+        known(&storage).map_or_else(|| storage.read_piece(index).map(Load::Bytes), Ok)
     }
 
     fn supply(&self, digest: &Digest, content: &Bytes) -> shoal_store::Result<Option<Storage>> {
