@@ -1,7 +1,7 @@
 //! What the members of one cluster show each other.
 //!
-//! A configured key keeps out who does not know it: over the swarm as a hash in the handshake, over HTTP as a word in `Authorization`.
-//! Both travel as they are. Who listens to the network learns them, so on a network with strangers members use TLS, where
+//! A configured key keeps out who does not know it: in the swarm peers prove to each other that they know it, over HTTP it is a word in
+//! `Authorization`. That word travels as it is. Who listens to the network learns it, so on a network with strangers members use TLS, where
 //! certificates say who is a member; with it the key may be left out.
 
 use std::net::SocketAddr;

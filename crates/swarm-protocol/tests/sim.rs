@@ -412,7 +412,7 @@ fn table() {
 /// Neighbours of a node that take part in a blob.
 fn neighbours(world: &World, node: NodeId, digest: &Digest) -> u32 {
     let status = world.nodes[node].core.as_ref().and_then(|core| core.status(digest));
-    status.map_or(0, |status| status.peers as u32)
+    status.map_or(0, |status| status.peers)
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl Request {
         match timeout(self.limit, self.source.fetch_whole(&self.url, &self.digest, self.size)).await {
             Ok(Ok(bytes)) if bytes.len() as u64 == self.size => return Word::Came(bytes),
             Ok(Ok(bytes)) => {
-                debug!(digest = %self.digest, got = bytes.len(), "an owner sent another number of bytes")
+                debug!(digest = %self.digest, got = bytes.len(), "an owner sent another number of bytes");
             }
             Ok(Err(error)) => debug!(digest = %self.digest, %error, "a small blob is left to the swarm"),
             Err(_elapsed) => debug!(digest = %self.digest, "an owner took too long"),

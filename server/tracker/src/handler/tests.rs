@@ -95,3 +95,33 @@ async fn members_see_no_lists() {
         assert!(!answer.to_string().contains("sha256"), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn a_flood_is_429_and_says_when_to_come_again() {
+    let handler = handler();
+    let item = object!({"digest": Digest::sha256(b"x"), "event": "completed", "complete": true});
+    let items: Vec<_> = (0..256).map(|_| item.clone()).collect();
+    let body = object!({"peer_id": "01".repeat(20), "port": 16001, "items": items}).to_string();
+    let mut statuses = Vec::new();
+    for _ in 0..100 {
+        let request = http::Request::builder().method(Method::POST).uri("/announce");
+        let request = request.body(Body::from(body.clone())).unwrap();
+        let answer = handler.handle(request, ([10, 0, 0, 1], 40_000).into()).await;
+        let wait = answer.headers().get(header::RETRY_AFTER).cloned();
+        assert_eq!(wait.is_some(), answer.status() == StatusCode::TOO_MANY_REQUESTS);
+        statuses.push(answer.status());
+    }
+    assert!(statuses.contains(&StatusCode::OK) && statuses.contains(&StatusCode::TOO_MANY_REQUESTS));
+    let (other, _) = send(&handler, Method::GET, "/swarms", "").await;
+    assert_eq!(other, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_is_given_up() {
+    let handler = handler();
+    let (sender, body) = Body::channel(1024);
+    let request = http::Request::builder().method(Method::POST).uri("/announce").body(body).unwrap();
+    let answer = handler.handle(request, ([10, 0, 0, 1], 40_000).into()).await;
+    assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+    drop(sender);
+}
