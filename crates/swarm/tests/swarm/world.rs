@@ -207,6 +207,32 @@ impl Actor {
     }
 }
 
+impl Actor {
+    /// Answers the first request on one connection with half of the piece, and then says nothing more while the result lives.
+    pub(crate) async fn half_a_piece(&self, metainfo: &Metainfo, content: &[u8]) -> Talk {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        let mut talk = Talk::accept(stream, &self.peer, KEY).await;
+        loop {
+            match talk.hear().await.unwrap() {
+                Message::Join { digest, .. } => {
+                    let (grant, pieces) = (Bytes::new(), Pieces::All);
+                    talk.say(&Message::Join { swarm: 1, digest, owner: false, grant, pieces }).await;
+                }
+                Message::Request { index, .. } => {
+                    let range = metainfo.layout().piece_range(index);
+                    let data = &content[range.start as usize..range.end as usize];
+                    let data = Bytes::copy_from_slice(data);
+                    let mut frame = BytesMut::new();
+                    encode(&Message::Piece { swarm: 1, index, queue: 0, data }, &mut frame);
+                    talk.stream.write_all(&frame[..frame.len() / 2]).await.unwrap();
+                    return talk;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 fn identity(me: &PeerInfo) -> Identity {
     Identity { peer_id: me.id, port: me.addr.port(), zone: me.zone }
 }
