@@ -90,7 +90,7 @@ impl Shared {
         match std::mem::replace(&mut state.upload, Place::Away) {
             Place::Here(upload) => {
                 let work = bytes.take().map(|bytes| (upload, bytes));
-                Ok(Offered::Start(Worker { shared: self.clone(), work, place: None }))
+                Ok(Offered::Start(Worker { shared: self.clone(), work, has_upload: true, place: None }))
             }
             Place::Away if state.next.is_some() => Ok(Offered::Full),
             Place::Away => {
@@ -133,17 +133,24 @@ struct Worker {
     shared: Arc<Shared>,
     /// What to begin with.
     work: Option<(Upload, Gathered)>,
+    /// Whether it still has to say what became of the upload. Once it has, the upload may be with the next worker already.
+    has_upload: bool,
     /// Its right to a thread.
     place: Option<lanes::Place>,
 }
 
 impl Worker {
     fn run(mut self) {
+        self.work();
+    }
+
+    fn work(&mut self) {
         let Some((mut upload, mut bytes)) = self.work.take() else { return };
         loop {
             if let Err(error) = write(&mut upload, bytes) {
                 // What was written before stays, so that the client can go on when there is room again.
                 upload.suspend();
+                self.has_upload = false;
                 self.shared.hold().upload = Place::Lost(Some(error::of_push(&error)));
                 return;
             }
@@ -151,6 +158,7 @@ impl Worker {
             match state.next.take() {
                 Some(next) => bytes = next,
                 None => {
+                    self.has_upload = false;
                     state.upload = Place::Here(upload);
                     return;
                 }
@@ -164,11 +172,8 @@ impl Worker {
 impl Drop for Worker {
     /// Also after a panic, so that nobody waits for ever.
     fn drop(&mut self) {
-        {
-            let mut state = self.shared.hold();
-            if matches!(state.upload, Place::Away) {
-                state.upload = Place::Lost(None);
-            }
+        if self.has_upload {
+            self.shared.hold().upload = Place::Lost(None);
         }
         self.shared.changed.notify_waiters();
     }
@@ -178,5 +183,46 @@ fn write(upload: &mut Upload, bytes: Gathered) -> shoal_store::Result<()> {
     match bytes {
         Gathered::Large(buffer) => upload.write_buffer(buffer),
         Gathered::Frames { frames, .. } => frames.into_iter().try_for_each(|frame| upload.write(&frame)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use shoal_store::{Options, Store};
+
+    use super::*;
+
+    fn batch() -> Option<Gathered> {
+        Some(Gathered::Frames { frames: vec![Bytes::from_static(b"bytes")], len: 5 })
+    }
+
+    fn started(pipe: &Pipe) -> Worker {
+        match pipe.shared.offer(&mut batch()).ok() {
+            Some(Offered::Start(worker)) => worker,
+            _ => panic!("somebody else has the upload"),
+        }
+    }
+
+    #[test]
+    fn a_worker_that_ends_late_does_not_take_the_upload_of_the_next_one_for_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(directory.path(), Options::durable()).unwrap();
+        let pipe = Pipe::new(store.open_upload(&store.create_upload("label").unwrap()).unwrap());
+        let mut first = started(&pipe);
+        first.work();
+        let mut second = started(&pipe);
+        drop(first);
+        second.work();
+        assert_eq!(pipe.shared.reclaim().ok().flatten().map(|upload| upload.size()), Some(10));
+    }
+
+    #[test]
+    fn a_worker_that_never_worked_leaves_no_one_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(directory.path(), Options::durable()).unwrap();
+        let pipe = Pipe::new(store.open_upload(&store.create_upload("label").unwrap()).unwrap());
+        drop(started(&pipe));
+        assert!(pipe.shared.reclaim().is_err());
     }
 }
