@@ -1,6 +1,7 @@
-//! What the agent tells about itself on its admin port, beside the probes: `GET /status` in JSON.
+//! The agent's admin port, beside the probes: `GET /status`, and `GET` and `PUT /limits`, in JSON.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
@@ -8,12 +9,18 @@ use serde::Serialize;
 use shoal_http::{Handler, Request, Response, json};
 use shoal_oci::Digest;
 use shoal_store::Store;
-use shoal_swarm::{BlobStatus, Swarm};
+use shoal_swarm::{BlobStatus, Shaper, Swarm};
 
-/// Answers `GET /status`.
+use crate::limits::RateSettings;
+
+/// The longest body of `PUT /limits` in bytes.
+const LIMITS_LEN_MAX: usize = 4096;
+
+/// Answers the operator beside the agent.
 pub struct AdminHandler {
     swarm: Swarm,
     store: Store,
+    shaper: Arc<Shaper>,
 }
 
 /// The state of the agent at one moment.
@@ -73,9 +80,29 @@ impl From<BlobStatus> for DownloadStatus {
 }
 
 impl AdminHandler {
-    /// A handler over the swarm and the cache.
-    pub fn new(swarm: Swarm, store: Store) -> Self {
-        Self { swarm, store }
+    /// A handler over the swarm, what slows it down, and the cache.
+    pub const fn new(swarm: Swarm, store: Store, shaper: Arc<Shaper>) -> Self {
+        Self { swarm, store, shaper }
+    }
+
+    /// What holds now.
+    fn limits(&self) -> Response {
+        json::response(StatusCode::OK, &RateSettings::from(self.shaper.limits()))
+    }
+
+    /// Other limits until the next start. What the body does not name is not limited.
+    async fn set_limits(&self, request: Request) -> Response {
+        let limits: RateSettings = match json::read(request.into_body(), LIMITS_LEN_MAX).await {
+            Ok(limits) => limits,
+            Err(answer) => return answer,
+        };
+        if let [key, ..] = limits.too_small()[..] {
+            let why = format!("{key} is too slow for pieces to arrive in time; 64KiB/s is the least");
+            return json::error(StatusCode::BAD_REQUEST, why);
+        }
+        self.shaper.set(limits.into());
+        tracing::info!(?limits, "other limits hold until the next start");
+        self.limits()
     }
 
     async fn status(&self) -> Status {
@@ -100,8 +127,16 @@ impl Handler for AdminHandler {
     async fn handle(&self, request: Request, _peer: SocketAddr) -> Response {
         match (request.uri().path(), request.method()) {
             ("/status", &Method::GET | &Method::HEAD) => json::response(StatusCode::OK, &self.status().await),
+            ("/limits", &Method::GET | &Method::HEAD) => self.limits(),
+            ("/limits", &Method::PUT) => self.set_limits(request).await,
+            ("/limits", _) => {
+                json::error(StatusCode::METHOD_NOT_ALLOWED, "limits are read with GET and set with PUT")
+            }
             ("/status", _) => json::error(StatusCode::METHOD_NOT_ALLOWED, "the status is read with GET"),
-            _ => json::error(StatusCode::NOT_FOUND, "known here: /status /livez /readyz /health /metrics"),
+            _ => json::error(
+                StatusCode::NOT_FOUND,
+                "known here: /status /limits /livez /readyz /health /metrics",
+            ),
         }
     }
 }

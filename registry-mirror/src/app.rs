@@ -17,7 +17,7 @@ use shoal_config::Secret;
 use shoal_http::server::SocketOptions;
 use shoal_http::{Client, Handler, Limits, Listener, ProbeHandler, Shutdown};
 use shoal_store::{Durability, Options, Store};
-use shoal_swarm::{Role, Swarm, SwarmOptions};
+use shoal_swarm::{Role, Shaper, Swarm, SwarmOptions};
 use shoal_swarm_types::{PeerId, Zone, ZoneName};
 use shoal_telemetry::{Health, HttpMetrics, Metrics, MirrorMetrics, StoreMetrics, SwarmMetrics};
 use tokio::net::TcpListener;
@@ -97,10 +97,21 @@ impl App {
         let tracker = tracker(config, peer_id, addresses.peer.port(), &clients.cluster)?;
         let wanted = fetch::wanted();
         let check = TrackerCheck::new(health.clone());
+        let shaper = Arc::new(Shaper::new(config.limits.into()));
         let leads = Leads::default();
         let gate = Gate::open(&config.cache.directory, cluster_key_of(config));
         let announcer = TrackerAnnouncer::new(tracker, check, wanted.clone(), leads.clone(), gate.clone());
-        let swarm = join(config, peer, peer_id, &store, &clients, announcer.clone(), gate, &metrics);
+        let swarm = join(
+            config,
+            peer,
+            peer_id,
+            &store,
+            &clients,
+            announcer.clone(),
+            gate,
+            Arc::clone(&shaper),
+            &metrics,
+        );
         for digest in store.digests() {
             swarm.seed(digest);
         }
@@ -115,7 +126,7 @@ impl App {
             clients.registry.clone(),
             mirror_metrics,
         );
-        let status = AdminHandler::new(swarm.clone(), store.clone());
+        let status = AdminHandler::new(swarm.clone(), store.clone(), shaper);
         let probe = Box::pin(announcer.watch());
         let upkeep =
             Upkeep { store, resolver, health: health.clone(), metrics: StoreMetrics::register(&metrics) };
@@ -222,9 +233,11 @@ fn join(
     clients: &Clients,
     announcer: TrackerAnnouncer,
     gate: Gate,
+    shaper: Arc<Shaper>,
     metrics: &Metrics,
 ) -> Swarm {
     let mut options = SwarmOptions::new(peer_id, Role::Agent, cluster_key_of(config));
+    options.shaper = shaper;
     options.grants = Arc::new(gate);
     options.envelope = clients.envelope.clone();
     options.zone = config.zone.as_ref().map_or(Zone::UNKNOWN, ZoneName::zone);

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use shoal_config::{ByteSize, ConfigError, ConfigErrors, Duration, Secret, Sources};
 use shoal_swarm::Experiment;
+
+use crate::limits::RateSettings;
 use shoal_swarm_types::ZoneName;
 use shoal_telemetry::LogFormat;
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub zone: Option<ZoneName>,
     /// The exchange of pieces.
     pub swarm: Swarm,
+    /// How fast pieces may come and go. Unset: as fast as the network gives.
+    pub limits: RateSettings,
     /// Log lines.
     pub log: Log,
 }
@@ -268,6 +272,10 @@ impl Config {
         }
         if self.peer.stall_timeout.0.is_zero() {
             add("peer.stall_timeout", "is zero".to_owned(), "30s suits networks from 20 Mbit/s up");
+        }
+        for key in self.limits.too_small() {
+            let problem = "is too slow for pieces to arrive in time".to_owned();
+            add(&format!("limits.{key}"), problem, "64KiB/s is the least; leave it out for no limit");
         }
         if let Err(error) = shoal_telemetry::logging::check_filter(&self.log.filter) {
             add("log.filter", error.to_string(), "write a level such as info");

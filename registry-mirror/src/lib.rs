@@ -12,6 +12,7 @@ pub mod config;
 pub mod fetch;
 mod gate;
 pub mod leads;
+pub mod limits;
 pub mod manifest_cache;
 pub mod mirror;
 pub mod namespace;

@@ -181,6 +181,7 @@ impl Rooms {
             peer_id,
             cluster_key,
             envelope: certificates.envelope(),
+            upload: config.origin.upload.map(|rate| rate.0),
             check: grants.clone().map(|grants| Arc::new(grants) as Arc<dyn GrantCheck>),
             grants: grants.clone().map(|grants| Arc::new(grants) as Arc<dyn Grants>),
             zone,

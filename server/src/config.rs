@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use shoal_config::{ByteSize, ConfigError, Duration, Secret};
+use shoal_config::{ByteRate, ByteSize, ConfigError, Duration, Secret};
 use shoal_swarm::Experiment;
 use shoal_swarm_types::ZoneName;
 use shoal_telemetry::LogFormat;
@@ -90,6 +90,8 @@ pub struct Origin {
     pub peer_listen: SocketAddr,
     /// Where agents read blobs over HTTP.
     pub listen: SocketAddr,
+    /// Bytes of pieces sent to agents per second at most. Unset: as many as the network takes.
+    pub upload: Option<ByteRate>,
 }
 
 /// Introduces agents to each other.
@@ -200,7 +202,7 @@ impl Default for Registry {
 
 impl Default for Origin {
     fn default() -> Self {
-        Self { peer_listen: everywhere(15001), listen: everywhere(15002) }
+        Self { peer_listen: everywhere(15001), listen: everywhere(15002), upload: None }
     }
 }
 

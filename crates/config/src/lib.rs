@@ -34,4 +34,4 @@ pub use error::{ConfigError, ConfigErrors};
 pub use load::{Sources, load, load_checked};
 pub use render::render;
 pub use secret::Secret;
-pub use units::{ByteSize, Duration};
+pub use units::{ByteRate, ByteSize, Duration};

@@ -62,6 +62,26 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// A number of bytes for each second: `200MB/s`, `10MiB/s`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteRate(pub u64);
+
+impl FromStr for ByteRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let size = text.trim().strip_suffix("/s").and_then(|size| size.parse::<ByteSize>().ok());
+        let form = "a rate is written as in 200MB/s, 10MiB/s or 65536B/s";
+        size.map(|size| Self(size.0)).ok_or_else(|| format!("`{text}` is not a rate; {form}"))
+    }
+}
+
+impl fmt::Display for ByteRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s", ByteSize(self.0))
+    }
+}
+
 /// A length of time: `30s`, `5m`, `1h30m`, `250ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(pub std::time::Duration);
@@ -183,6 +203,7 @@ macro_rules! textual {
 }
 
 textual!(ByteSize, "a size such as 10GiB");
+textual!(ByteRate, "a rate such as 200MB/s");
 textual!(Duration, "a duration such as 30s");
 
 #[cfg(test)]
@@ -204,6 +225,18 @@ mod tests {
         }
         for bad in ["", "GiB", "10 gigs", "1.5.0GB", "-1", "99999999TiB", "1e3", ".5GiB", "5.GiB", "10G"] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!("200MB/s".parse(), Ok(ByteRate(200_000_000)));
+        assert_eq!(
+            " 1.5 MiB/s ".parse::<ByteRate>().map(|rate| rate.to_string()),
+            Ok("1536KiB/s".to_owned())
+        );
+        for bad in ["200MB", "200", "MB/s", "200MB/m", "200 Mbit/s", "/s", "200MB/s/s"] {
+            assert!(bad.parse::<ByteRate>().is_err(), "{bad}");
         }
     }
 

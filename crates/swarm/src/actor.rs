@@ -101,7 +101,7 @@ impl Actor {
         let Parts { events, events_in, commands_in, desk, disk, announcer, web, metrics } = parts;
         let us = Introduction { ours, cluster_key: options.cluster_key, envelope: options.envelope.clone() };
         let door = Door { us: us.clone(), limit: options.times.handshake, events: events.clone() };
-        let conns = Conns::new(&options, disk.clone(), events.clone());
+        let conns = Conns::new(&options, disk.clone(), Arc::clone(&desk), events.clone());
         let SwarmOptions { peer_id, zone, role, grants, limits, seed, times, .. } = options;
         let choice = usize::try_from(seed >> 33).unwrap_or_default();
         let actor = Self {

@@ -20,11 +20,13 @@ use shoal_swarm_protocol::ConnId;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::desk::Desk;
 use crate::disk::Disk;
 use crate::envelope::Stream;
 use crate::event::Event;
 use crate::limits::Times;
 use crate::pool::Pool;
+use crate::shape::Shaper;
 use frames::Frames;
 use queue::SendQueue;
 pub(crate) use queue::{Outgoing, Parcel};
@@ -36,6 +38,9 @@ use write::Writer;
 pub(crate) struct Tools {
     pub(crate) pool: Pool,
     pub(crate) disk: Disk,
+    pub(crate) shaper: Arc<Shaper>,
+    /// What readers wait for.
+    pub(crate) desk: Arc<Desk>,
     pub(crate) times: Times,
     pub(crate) events: mpsc::Sender<Event>,
 }

@@ -1,11 +1,13 @@
 //! The connections of this process, by number.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use shoal_swarm_protocol::ConnId;
 use tokio::sync::mpsc;
 
 use crate::conn::{Conn, Outgoing, Tools};
+use crate::desk::Desk;
 use crate::disk::Disk;
 use crate::envelope::Stream;
 use crate::event::Event;
@@ -23,10 +25,16 @@ pub(crate) struct Conns {
 
 impl Conns {
     /// No connection yet.
-    pub(crate) fn new(options: &SwarmOptions, disk: Disk, events: mpsc::Sender<Event>) -> Self {
+    pub(crate) fn new(
+        options: &SwarmOptions,
+        disk: Disk,
+        desk: Arc<Desk>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         let max = options.limits.connections_max as usize + CONNECTIONS_SPARE;
         let pool = Pool::new(options.bounds.inbound_bytes_max);
-        let tools = Tools { pool, disk, times: options.times.clone(), events };
+        let shaper = Arc::clone(&options.shaper);
+        let tools = Tools { pool, disk, shaper, desk, times: options.times.clone(), events };
         Self { open: HashMap::new(), next: 0, max, tools }
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use shoal_oci::Digest;
 use shoal_swarm_protocol::ReaderId;
+use shoal_swarm_types::PieceIndex;
 use tokio::sync::Notify;
 
 /// What a reader wants of a blob.
@@ -25,6 +26,8 @@ pub(crate) enum Wish {
 #[derive(Default)]
 pub(crate) struct Desk {
     words: Mutex<Words>,
+    /// The pieces that living readers want, whether the actor knows or not.
+    wanted: Mutex<BTreeMap<ReaderId, (Digest, Range<u32>)>>,
     bell: Notify,
 }
 
@@ -40,8 +43,21 @@ pub(crate) struct Words {
 impl Desk {
     /// Leaves a wish in place of the reader's former one.
     pub(crate) fn leave(&self, reader: ReaderId, digest: Digest, wish: Wish) {
+        {
+            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            match &wish {
+                Wish::Pieces(pieces) => drop(wanted.insert(reader, (digest, pieces.clone()))),
+                Wish::Gone => drop(wanted.remove(&reader)),
+            }
+        }
         self.words.lock().unwrap_or_else(PoisonError::into_inner).wishes.insert(reader, (digest, wish));
         self.bell.notify_one();
+    }
+
+    /// Whether a reader wants this piece next.
+    pub(crate) fn is_wanted(&self, digest: &Digest, index: PieceIndex) -> bool {
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.values().any(|(of, pieces)| of == digest && pieces.contains(&index.0))
     }
 
     /// Leaves word that the store has a blob complete.

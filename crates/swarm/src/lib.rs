@@ -31,6 +31,7 @@ mod metrics;
 mod options;
 mod pool;
 mod reader;
+pub mod shape;
 mod swarm;
 mod view;
 pub mod web;
@@ -44,6 +45,7 @@ pub use grant::{EverybodyMayHave, GrantCheck};
 pub use limits::{Bounds, Times};
 pub use options::SwarmOptions;
 pub use reader::{BlobReader, Part};
+pub use shape::{RateLimits, Shaper};
 pub use shoal_swarm_protocol::{
     AnnounceError, AnnounceEvent, AnnounceReply, BlobPhase, BlobStatus, Limits, Role,
 };

@@ -8,6 +8,7 @@ use shoal_swarm_types::{PeerId, Zone};
 use crate::envelope::Envelope;
 use crate::grant::{EverybodyMayHave, GrantCheck};
 use crate::limits::{Bounds, Times};
+use crate::shape::Shaper;
 
 /// Identity, role and limits of one participant.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct SwarmOptions {
     pub envelope: Option<Arc<dyn Envelope>>,
     /// Who may have pieces.
     pub grants: Arc<dyn GrantCheck>,
+    /// How fast pieces may come and go. Whoever keeps a handle can change it later.
+    pub shaper: Arc<Shaper>,
     /// The protocol's numbers.
     pub limits: Limits,
     /// Seed of every random choice of the core.
@@ -45,6 +48,7 @@ impl SwarmOptions {
             cluster_key,
             envelope: None,
             grants: Arc::new(EverybodyMayHave),
+            shaper: Arc::default(),
             limits: Limits::for_role(role),
             seed,
             times: Times::default(),

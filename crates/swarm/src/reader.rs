@@ -93,7 +93,7 @@ impl BlobReader {
         if index.0 >= self.layout.piece_count() {
             return Ok(Bytes::new());
         }
-        self.read(index, move |storage| storage.read_piece(index)).await
+        self.read(index, self.layout.piece_count(), move |storage| storage.read_piece(index)).await
     }
 
     /// The verified bytes from `offset` to the end of the piece that holds it; none at or beyond the end. Cancel-safe.
@@ -113,6 +113,7 @@ impl BlobReader {
 
     /// The beginning of `range`, verified, at most to the end of a piece: where it lies in the file if this process has verified it
     /// already, so that it can be sent without being read; else its bytes. Waits until it has arrived; empty at or beyond the end.
+    /// Pieces beyond the range are not asked for: whoever wants 64 KiB out of the middle does not hold up others with what comes behind.
     /// Cancel-safe.
     ///
     /// # Errors
@@ -122,22 +123,25 @@ impl BlobReader {
             return Ok(Part::Bytes(Bytes::new()));
         }
         let index = self.layout.piece_at(range.start);
+        let end = self.layout.piece_at(range.end.min(self.layout.size) - 1).0 + 1;
         let range = range.start..range.end.min(self.layout.piece_range(index).end);
-        let storage = self.arrival(index).await?;
+        let storage = self.arrival(index, end).await?;
         if let Some(known) = storage.file_range(range.clone()) {
             return Ok(Part::File(known));
         }
-        self.read(index, move |storage| storage.read_range(range.clone())).await.map(Part::Bytes)
+        self.read(index, end, move |storage| storage.read_range(range.clone())).await.map(Part::Bytes)
     }
 
-    /// Reads something of a piece on a disk worker, and has the piece fetched again when it is damaged.
+    /// Reads something of a piece on a disk worker, and has the piece fetched again when it is damaged. The reader goes on until before the
+    /// piece `end`.
     async fn read(
         &self,
         index: PieceIndex,
+        end: u32,
         read: impl Fn(&Storage) -> shoal_store::Result<Bytes> + Clone + Send + 'static,
     ) -> Result<Bytes, ReadError> {
         for _ in 0..=HEALS_MAX {
-            let (storage, read) = (self.arrival(index).await?, read.clone());
+            let (storage, read) = (self.arrival(index, end).await?, read.clone());
             let reading = self.swarm.disk().run(move |_| read(&storage));
             match reading.await.ok_or(ReadError::Unavailable)? {
                 Ok(bytes) => return Ok(bytes),
@@ -181,8 +185,8 @@ impl BlobReader {
     }
 
     /// Waits until a piece is there, and says where to read it.
-    async fn arrival(&self, index: PieceIndex) -> Result<Storage, ReadError> {
-        self.want(index);
+    async fn arrival(&self, index: PieceIndex, end: u32) -> Result<Storage, ReadError> {
+        self.want(index, end);
         let mut view = self.view();
         loop {
             {
@@ -212,8 +216,9 @@ impl BlobReader {
     }
 
     /// Tells the swarm what this reader needs next, unless all of that is there.
-    fn want(&self, index: PieceIndex) {
-        let window = window(&self.layout, index);
+    fn want(&self, index: PieceIndex, end: u32) {
+        let mut window = window(&self.layout, index);
+        window.end = window.end.min(end);
         let present = {
             let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
             let now = view.borrow();

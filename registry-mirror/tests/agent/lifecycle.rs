@@ -106,3 +106,32 @@ async fn a_stop_closes_the_ports_and_ends() {
         assert!(TcpStream::connect(addr).await.is_err(), "{addr}");
     }
 }
+
+#[tokio::test]
+async fn limits_are_changed_at_the_admin_port_while_the_agent_runs() {
+    let limited = Wish {
+        config: Some(|config| config.limits.upload = Some("5MB/s".parse().unwrap())),
+        ..Wish::default()
+    };
+    let cluster = Cluster::start_with(limited).await;
+    let shown =
+        async || serde_json::from_slice::<serde_json::Value>(&cluster.admin("/limits").await.body).unwrap();
+    assert_eq!(shown().await["upload"], "5MB/s");
+    let http = shoal_http::Client::default();
+    let put = async |body: &'static str| {
+        let url = format!("http://{}/limits", cluster.agent.admin);
+        let request = http::Request::builder().method("PUT").uri(url);
+        let request =
+            request.body(shoal_http::Body::from(bytes::Bytes::from_static(body.as_bytes()))).unwrap();
+        http.send(request, PATIENCE).await.unwrap().status().as_u16()
+    };
+    assert_eq!(put(r#"{"download": "20MB/s", "background": "1MiB/s"}"#).await, 200);
+    let now = shown().await;
+    assert_eq!((&now["upload"], &now["download"]), (&serde_json::Value::Null, &"20MB/s".into()), "{now}");
+    for bad in [r#"{"download": "1kB/s"}"#, r#"{"download": 7}"#, r#"{"speed": "1MB/s"}"#, "x"] {
+        assert_eq!(put(bad).await, 400, "{bad}");
+    }
+    assert_eq!(shown().await, now);
+    assert_eq!(put("{}").await, 200);
+    assert_eq!(shown().await["download"], serde_json::Value::Null);
+}

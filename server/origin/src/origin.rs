@@ -7,7 +7,9 @@ use bytes::Bytes;
 use shoal_api::Grants;
 use shoal_oci::Digest;
 use shoal_store::{Blob, ErrorKind, Store};
-use shoal_swarm::{BlobStatus, Envelope, Experiment, GrantCheck, Role, Swarm, SwarmOptions};
+use shoal_swarm::{
+    BlobStatus, Envelope, Experiment, GrantCheck, RateLimits, Role, Shaper, Swarm, SwarmOptions,
+};
 use shoal_swarm_types::{Metainfo, PeerId, Zone};
 use shoal_telemetry::SwarmMetrics;
 use tokio::net::TcpListener;
@@ -33,6 +35,8 @@ pub struct OriginOptions {
     pub cluster_key: [u8; 32],
     /// What connections of the swarm are put into; `None` for plain TCP.
     pub envelope: Option<Arc<dyn Envelope>>,
+    /// Bytes of pieces sent per second at most; `None` for no limit.
+    pub upload: Option<u64>,
     /// Who may have pieces; `None`: every member.
     pub check: Option<Arc<dyn GrantCheck>>,
     /// What the origin shows to agents from which it mends a blob; `None` where nothing is asked for.
@@ -56,10 +60,12 @@ pub struct Origin {
 impl Origin {
     /// Starts to serve every blob of `store`, now and later, on the swarm port `listener`.
     pub fn start(listener: TcpListener, options: OriginOptions, store: Store, metrics: SwarmMetrics) -> Self {
-        let OriginOptions { peer_id, cluster_key, envelope, check, grants, zone, experiment } = options;
+        let OriginOptions { peer_id, cluster_key, envelope, upload, check, grants, zone, experiment } =
+            options;
         let mut options =
             SwarmOptions { envelope, zone, ..SwarmOptions::new(peer_id, Role::Owner, cluster_key) };
         experiment.apply(&mut options.limits);
+        options.shaper = Arc::new(Shaper::new(RateLimits { upload, ..RateLimits::default() }));
         if let Some(check) = check {
             options.grants = check;
         }

@@ -23,6 +23,7 @@ use crate::disk::{Job, Landed};
 use crate::event::Event;
 use crate::limits::{CHANNELS_KNOWN_MAX, SEGMENT_LEN};
 use crate::pool::Segment;
+use crate::shape::Class;
 use crate::view::Storage;
 
 /// What a write answers: whether the rest of the piece is needed.
@@ -98,15 +99,15 @@ impl Reader {
         };
         if head.len as usize <= SEGMENT_LEN {
             let segment = self.take(head.len as usize).await;
-            return self.gather(vec![segment], check).await;
+            return self.gather(vec![segment], check, head).await;
         }
         if let Storage::Partial(partial) = &storage
             && let Ok(Some(writer)) = partial.begin_piece(head.index)
         {
-            return self.pass_on(Arc::new(writer), check).await;
+            return self.pass_on(Arc::new(writer), check, head).await;
         }
         match self.tools.pool.take_spare(head.len as usize) {
-            Some(segments) => self.gather(segments, check).await,
+            Some(segments) => self.gather(segments, check, head).await,
             None => self.throw_away(head).await,
         }
     }
@@ -116,9 +117,10 @@ impl Reader {
         &mut self,
         mut segments: Vec<Segment>,
         mut check: PieceCheck,
+        head: &PieceHead,
     ) -> Result<Landed, Interruption> {
         for segment in &mut segments {
-            self.frames.read(segment.bytes_mut()).await?;
+            self.fill(segment, head).await?;
             check.update(segment.bytes());
         }
         Ok(Landed::Held { segments, verdict: check.finish() })
@@ -129,13 +131,14 @@ impl Reader {
         &mut self,
         writer: Arc<PieceWriter>,
         mut check: PieceCheck,
+        head: &PieceHead,
     ) -> Result<Landed, Interruption> {
         let mut left = check.len() as usize;
         let mut writing: Option<Answer> = None;
         let mut failure = None;
         while left > 0 {
             let mut segment = self.take(left.min(SEGMENT_LEN)).await;
-            self.frames.read(segment.bytes_mut()).await?;
+            self.fill(&mut segment, head).await?;
             left -= segment.bytes().len();
             if failure.is_some() {
                 continue;
@@ -176,10 +179,37 @@ impl Reader {
         let mut left = head.len as usize;
         while left > 0 {
             let mut segment = self.take(left.min(SEGMENT_LEN)).await;
-            self.frames.read(segment.bytes_mut()).await?;
+            self.fill(&mut segment, head).await?;
             left -= segment.bytes().len();
         }
         Ok(Landed::Nowhere)
+    }
+
+    /// Fills a segment with the next bytes of a piece, as fast as the limits let it. Time that we wait by ourselves is no fault of the
+    /// peer's.
+    async fn fill(&mut self, segment: &mut Segment, head: &PieceHead) -> Result<(), Interruption> {
+        let mut rest = segment.bytes_mut();
+        while !rest.is_empty() {
+            let portion = self.tools.shaper.portion_in(rest.len());
+            if portion < rest.len() || self.tools.shaper.limits_download() {
+                let since = Instant::now();
+                self.tools.shaper.receive(self.class(head), portion).await;
+                self.frames.excuse(since.elapsed());
+            }
+            let (now, later) = rest.split_at_mut(portion);
+            self.frames.read(now).await?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Whether a reader waits for a piece.
+    fn class(&self, head: &PieceHead) -> Class {
+        let wanted = self
+            .channels
+            .get(&head.swarm)
+            .is_some_and(|digest| self.tools.desk.is_wanted(digest, head.index));
+        if wanted { Class::Foreground } else { Class::Background }
     }
 
     /// Memory for bytes that are about to come.

@@ -120,7 +120,7 @@ impl Writer {
             portion.set(socket)?;
             self.portion = Some(portion);
         }
-        let (mut at, mut warm_until) = (0, 0);
+        let (mut at, mut warm_until, mut let_through) = (0, 0, 0);
         while at < range.len {
             if at >= warm_until {
                 let part = range.part(at, SEND_WARM_BYTES);
@@ -129,8 +129,15 @@ impl Writer {
                     self.tools.disk.warm(part).await?;
                 }
             }
+            if let_through == 0 {
+                let left = usize::try_from(range.len - at).unwrap_or(usize::MAX);
+                let_through = self.tools.shaper.portion_out(left);
+                self.tools.shaper.send(let_through).await;
+            }
+            let part = range.part(0, at + let_through as u64);
             let Some(socket) = self.write.socket() else { return Ok(()) };
-            let sent = wire::send_file(socket, range, at, portion, self.tools.times.write_stall).await?;
+            let sent = wire::send_file(socket, &part, at, portion, self.tools.times.write_stall).await?;
+            let_through -= sent;
             at += sent as u64;
             self.sent(sent).await;
         }
@@ -180,7 +187,8 @@ impl Writer {
     }
 
     async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for block in bytes.chunks(SEND_BLOCK_LEN) {
+        for block in bytes.chunks(self.tools.shaper.portion_out(SEND_BLOCK_LEN)) {
+            self.tools.shaper.send(block.len()).await;
             let mut rest = block;
             while !rest.is_empty() {
                 let stall = self.tools.times.write_stall;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shoal_swarm::{AnnounceEvent, BlobPhase, Role};
+use shoal_swarm::{AnnounceEvent, BlobPhase, RateLimits, Role};
 use shoal_swarm_types::PieceIndex;
 use shoal_telemetry::rooms::swarm::Source;
 
@@ -203,4 +203,24 @@ async fn a_shutdown_tells_the_tracker_and_stops_everything() {
     // What is on disk can still be read.
     assert!(within(read_all(&reader)).await == bytes);
     tokio::net::TcpStream::connect(agent.peer.addr).await.expect_err("still listening");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_keeps_to_the_limit_of_its_direction() {
+    let tracker = Arc::new(Tracker::default());
+    let bytes = content(32, 2 * MIB);
+    let (limited, free) = (Some(8 * MIB as u64), None);
+    for (upload, download) in [(limited, free), (free, limited)] {
+        let plan = Plan::new(Role::Owner);
+        plan.options.shaper.set(RateLimits { upload, ..RateLimits::default() });
+        let owner = plan.start(&tracker).await;
+        let digest = owner.publish(&tracker, &bytes);
+        let plan = Plan::new(Role::Agent);
+        plan.options.shaper.set(RateLimits { download, ..RateLimits::default() });
+        let agent = plan.start(&tracker).await;
+        let begun = std::time::Instant::now();
+        assert!(within(agent.fetch(&digest)).await == bytes);
+        // A quarter of a second on the line; how much later it ends is the machine's affair.
+        assert!(begun.elapsed() >= std::time::Duration::from_millis(235), "{:?}", begun.elapsed());
+    }
 }

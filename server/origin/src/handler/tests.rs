@@ -36,6 +36,7 @@ impl Fixture {
             peer_id: PeerId([1; 20]),
             cluster_key: [0; 32],
             envelope: None,
+            upload: None,
             check: None,
             grants: None,
             zone: shoal_swarm_types::Zone::UNKNOWN,

@@ -64,6 +64,7 @@ async fn bad_pieces_come_back_from_an_agent_and_only_they() {
         peer_id: PeerId([1; 20]),
         cluster_key: KEY,
         envelope: None,
+        upload: None,
         check: None,
         grants: None,
         zone: Zone::UNKNOWN,
