@@ -166,6 +166,11 @@ impl Node {
         }
     }
 
+    /// Bytes of one connection below which it counts as drained.
+    pub(crate) fn low_water(&self, net: &Net) -> u64 {
+        net.low_water + net.low_water_micros * self.spec.up / 1_000_000
+    }
+
     /// Where it says that it stands.
     pub(crate) fn told_zone(&self) -> Zone {
         if self.spec.tells_zone { self.spec.zone } else { Zone::UNKNOWN }

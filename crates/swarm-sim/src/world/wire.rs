@@ -156,7 +156,9 @@ impl World {
         if side.in_turn {
             self.nodes[id as usize].turns.push_back(turn);
         }
-        let drained = side.owes_drained && side.unsent <= self.net.low_water;
+        let low_water = self.nodes[id as usize].low_water(&self.net);
+        let side = &mut self.sides[turn as usize];
+        let drained = side.owes_drained && side.unsent <= low_water;
         side.owes_drained &= !drained;
         self.start_slice(id);
         if drained {
