@@ -10,24 +10,56 @@ use shoal_e2e::tool;
 /// `cargo xtask test` says here which program it is.
 const XTASK_VARIABLE: &str = "SHOAL_XTASK";
 
-#[test]
-#[ignore = "e2e: starts real registries; run by cargo xtask test --tier e2e"]
-fn bench_registry_measures_in_its_smallest_form_and_writes_json() -> Result<()> {
+/// Runs a bench in its smallest form. Returns its measurements.
+fn smoke(bench: &str) -> Result<Vec<serde_json::Value>> {
     let xtask = std::env::var_os(XTASK_VARIABLE).map(PathBuf::from);
     let xtask =
         xtask.with_context(|| format!("{XTASK_VARIABLE} is not set: run cargo xtask test --tier e2e"))?;
-    let program = Program::new(xtask).args(["bench", "registry", "--smoke", "--output", "json"]);
+    let program = Program::new(xtask).args(["bench", bench, "--smoke", "--output", "json"]);
     let words = tool::run(program.env(BIN_DIR_VARIABLE, programs::bin_dir()?))?;
     let list: Vec<serde_json::Value> = serde_json::from_str(&words).with_context(|| words.clone())?;
-    let value = |name: &str| {
-        let found = list.iter().find(|found| found["name"] == name);
-        found.and_then(|found| found["value"].as_f64()).with_context(|| format!("no {name} in {words}"))
-    };
+    ensure!(list.iter().any(|found| found["holds"].is_boolean()), "no bar: {words}");
+    Ok(list)
+}
+
+fn value(list: &[serde_json::Value], name: &str) -> Result<f64> {
+    let found = list.iter().find(|found| found["name"] == name);
+    found.and_then(|found| found["value"].as_f64()).with_context(|| format!("no {name} in {list:?}"))
+}
+
+#[test]
+#[ignore = "e2e: starts real registries; run by cargo xtask test --tier e2e"]
+fn bench_registry_measures_in_its_smallest_form_and_writes_json() -> Result<()> {
+    let list = smoke("registry")?;
     for name in ["push_large_best", "pull_8_streams_best", "push_4kib_rate", "manifest_get_by_tag_rate"] {
-        let rate = value(&format!("registry_{name}_shoal"))?;
+        let rate = value(&list, &format!("registry_{name}_shoal"))?;
         ensure!(rate > 0.0 && rate.is_finite(), "{name} is {rate}");
     }
-    ensure!(value("registry_start_ready_shoal")? > 0.0, "no time of a start");
-    ensure!(list.iter().any(|found| found["holds"].is_boolean()), "no bar: {words}");
+    ensure!(value(&list, "registry_start_ready_shoal")? > 0.0, "no time of a start");
+    Ok(())
+}
+
+#[test]
+#[ignore = "e2e: makes network namespaces, needs root; run by cargo xtask test --tier e2e"]
+fn bench_swarm_measures_every_case_in_its_smallest_form() -> Result<()> {
+    let list = smoke("swarm")?;
+    // No link is faster than its rate, and every pull has the right bytes.
+    for case in ["s0_tcp", "h1_shoal", "h2_shoal", "h3_shoal", "h4_shoal"] {
+        let ratio = value(&list, &format!("swarm_{case}_completion_max"))?;
+        ensure!(ratio.is_finite() && ratio > 0.5, "{case} took {ratio} of the bound");
+    }
+    for case in ["hetero", "staggered", "churn"] {
+        let ratio = value(&list, &format!("swarm_{case}_shoal_own_bound_max"))?;
+        ensure!(ratio.is_finite() && ratio > 0.5, "{case} took {ratio} of an agent's own bound");
+    }
+    for case in ["c1", "tls", "memory"] {
+        ensure!(value(&list, &format!("swarm_{case}_shoal_rss_peak"))? > 0.0, "no memory in {case}");
+        value(&list, &format!("swarm_{case}_shoal_cpu_per_gb"))?;
+    }
+    ensure!(value(&list, "swarm_small_shoal_cold_mib_p99")? > 0.0, "no latency of a small blob");
+    ensure!(value(&list, "swarm_demand_shoal_reads")? > 0.0, "no reads");
+    for case in ["h1", "hetero", "staggered", "churn", "c1", "tls", "memory", "small", "demand"] {
+        ensure!(value(&list, &format!("swarm_{case}_shoal_wrong_outputs"))? == 0.0, "wrong bytes in {case}");
+    }
     Ok(())
 }

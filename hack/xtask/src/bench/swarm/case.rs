@@ -181,7 +181,12 @@ impl Case {
     /// The same in a fraction of a second: two or three agents, faster links, little to carry, no bars.
     pub(super) fn tiny(self) -> Self {
         let rate = self.rate.map(|_| 100 * MBIT);
-        let size = if self.kind == Kind::Demand { 16 * MIB } else { MIB };
+        let size = match self.kind {
+            Kind::Demand => 16 * MIB,
+            Kind::Small => MIB,
+            // Above the size of blobs that owners send whole.
+            Kind::Wire | Kind::Swarm | Kind::Cost => 4 * MIB,
+        };
         let (agents, origin_rate) = (self.agents.min(3), self.origin_rate.and(rate));
         Self { agents, rate, origin_rate, size, bars: Vec::new(), ..self }
     }
@@ -195,7 +200,8 @@ impl Case {
     pub(super) fn has_peers(&self) -> bool {
         match self.kind {
             Kind::Swarm => true,
-            Kind::Cost => !self.tls,
+            // Ten gigabytes for each would take the better part of an hour.
+            Kind::Cost => !self.tls && self.size <= GB * 2,
             Kind::Wire | Kind::Small | Kind::Demand => false,
         }
     }

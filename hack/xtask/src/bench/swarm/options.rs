@@ -168,7 +168,11 @@ impl Arguments {
             return vec![Contestant::Wire];
         }
         let mut all = vec![Contestant::Shoal(self.settings(bin_dir))];
-        if !self.alone && !self.straggler && case.has_peers() {
+        if !self.alone
+            && !self.straggler
+            && case.has_peers()
+            && !(self.smoke && case.name != Name::H1.case().name)
+        {
             let known = [Adapter::aria2(), Adapter::libtorrent()];
             all.extend(
                 known.into_iter().flatten().chain(self.peers.iter().cloned()).map(Contestant::Outsider),

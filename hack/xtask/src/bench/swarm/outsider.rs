@@ -143,7 +143,7 @@ pub(super) async fn enter(adapter: &Adapter, stage: &Stage<'_>) -> Result<(Progr
         racers.push(Racer::start(&adapter.command(stage, index)?, &log(index))?);
     }
     for (index, racer) in (1..).zip(&mut racers) {
-        racer.ready().await.with_context(|| tail(&log(index)))?;
+        racer.ready().await.with_context(|| Stage::tail(&log(index)))?;
     }
     Ok((programs, racers))
 }
@@ -180,11 +180,6 @@ impl Programs {
         }
         Ok(())
     }
-}
-
-fn tail(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    text.lines().rev().take(5).collect::<Vec<_>>().join(" | ")
 }
 
 #[cfg(test)]

@@ -35,7 +35,9 @@ pub(in crate::bench) struct Programs {
 /// Starts everything, pushes the blob, and makes a client ready behind each agent.
 pub(super) async fn enter(settings: &Settings, stage: &Stage<'_>) -> Result<(Programs, Vec<Racer>)> {
     let programs = Programs::start(settings, stage)?;
-    programs.push(stage.blob.size, stage.blob.seed, &stage.blob.digest.to_string())?;
+    programs
+        .push(stage.blob.size, stage.blob.seed, &stage.blob.digest.to_string())
+        .with_context(|| Stage::tail(&programs.server.place().log_file()))?;
     let mut racers = Vec::new();
     for index in stage.agents() {
         racers.push(client(stage, index, &programs)?);

@@ -16,6 +16,8 @@ use super::case::Case;
 
 /// The origin's node; agents follow.
 pub(super) const ORIGIN: u16 = 0;
+/// Lines of a log that an error shows.
+const LOG_LINES: usize = 8;
 /// Bytes made and hashed at once.
 const CHUNK_LEN: usize = 1 << 20;
 
@@ -52,6 +54,13 @@ impl Stage<'_> {
     /// The address of a node.
     pub(super) fn address(&self, index: u16) -> IpAddr {
         Network::address(index)
+    }
+
+    /// The last lines of a log, for error messages.
+    pub(super) fn tail(log: &Path) -> String {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let from = text.lines().count().saturating_sub(LOG_LINES);
+        text.lines().skip(from).collect::<Vec<_>>().join("\n")
     }
 
     /// Words that run this very program inside of a node.
