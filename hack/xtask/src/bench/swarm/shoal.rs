@@ -1,6 +1,7 @@
 //! Our own programs on a stage: a server at the origin, an agent on each node, and a client that pulls through each agent.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,9 @@ use super::stage::{ORIGIN, Stage};
 
 /// In the names of measurements.
 pub(super) const NAME: &str = "shoal";
+
+/// Blobs up to this size are in the page cache of the origin when the shot is fired; larger ones come from the disk.
+const WARM_SIZE_MAX: u64 = 4 << 30;
 
 /// Which programs, and what they are told beside their addresses.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +42,9 @@ pub(super) async fn enter(settings: &Settings, stage: &Stage<'_>) -> Result<(Pro
     programs
         .push(stage.blob.size, stage.blob.seed, &stage.blob.digest.to_string())
         .with_context(|| Stage::tail(&programs.server.place().log_file()))?;
+    if stage.blob.size <= WARM_SIZE_MAX {
+        warm(&programs.server.place().data())?;
+    }
     let mut racers = Vec::new();
     for index in stage.agents() {
         racers.push(client(stage, index, &programs)?);
@@ -46,6 +53,19 @@ pub(super) async fn enter(settings: &Settings, stage: &Stage<'_>) -> Result<(Pro
         racer.ready().await?;
     }
     Ok((programs, racers))
+}
+
+/// Reads what the server stored, because pushes are written past the page cache, and everybody else's seed has its file there.
+fn warm(directory: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            warm(&entry.path())?;
+        } else {
+            std::io::copy(&mut File::open(entry.path())?, &mut std::io::sink())?;
+        }
+    }
+    Ok(())
 }
 
 fn client(stage: &Stage<'_>, index: u16, programs: &Programs) -> Result<Racer> {
