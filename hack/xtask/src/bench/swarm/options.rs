@@ -168,11 +168,10 @@ impl Arguments {
             return vec![Contestant::Wire];
         }
         let mut all = vec![Contestant::Shoal(self.settings(bin_dir))];
-        if !self.alone
-            && !self.straggler
-            && case.has_peers()
-            && !(self.smoke && case.name != Name::H1.case().name)
-        {
+        // The smallest form only shows that the adapters work, once.
+        let is_shown = !self.smoke || case.name == Name::H1.case().name;
+        let only_ours = self.alone || self.straggler || !is_shown;
+        if !only_ours && case.has_peers() {
             let known = [Adapter::aria2(), Adapter::libtorrent()];
             all.extend(
                 known.into_iter().flatten().chain(self.peers.iter().cloned()).map(Contestant::Outsider),
