@@ -101,16 +101,16 @@ impl App {
         let leads = Leads::default();
         let gate = Gate::open(&config.cache.directory, cluster_key_of(config));
         let announcer = TrackerAnnouncer::new(tracker, check, wanted.clone(), leads.clone(), gate.clone());
-        let swarm = join(
-            config,
+        let mut options = swarm_options(config, peer_id, &clients, gate);
+        options.shaper = Arc::clone(&shaper);
+        let web = Arc::new(OriginRanges::new(OriginClient::new(clients.cluster.clone())));
+        let swarm = Swarm::start(
             peer,
-            peer_id,
-            &store,
-            &clients,
-            announcer.clone(),
-            gate,
-            Arc::clone(&shaper),
-            &metrics,
+            options,
+            store.clone(),
+            Arc::new(announcer.clone()),
+            Some(web),
+            SwarmMetrics::register(&metrics),
         );
         for digest in store.digests() {
             swarm.seed(digest);
@@ -225,19 +225,9 @@ fn tracker(config: &Config, peer_id: PeerId, port: u16, client: &Client) -> Resu
     })
 }
 
-fn join(
-    config: &Config,
-    listener: TcpListener,
-    peer_id: PeerId,
-    store: &Store,
-    clients: &Clients,
-    announcer: TrackerAnnouncer,
-    gate: Gate,
-    shaper: Arc<Shaper>,
-    metrics: &Metrics,
-) -> Swarm {
+/// How the configuration has this agent take part in the swarm.
+fn swarm_options(config: &Config, peer_id: PeerId, clients: &Clients, gate: Gate) -> SwarmOptions {
     let mut options = SwarmOptions::new(peer_id, Role::Agent, cluster_key_of(config));
-    options.shaper = shaper;
     options.grants = Arc::new(gate);
     options.envelope = clients.envelope.clone();
     options.zone = config.zone.as_ref().map_or(Zone::UNKNOWN, ZoneName::zone);
@@ -246,14 +236,7 @@ fn join(
     options.limits.fail_ms = u64::try_from(stall.as_millis()).unwrap_or(u64::MAX);
     // The core decides; readers wait twice as long, in case that it does not.
     options.times.stall = stall * 2;
-    Swarm::start(
-        listener,
-        options,
-        store.clone(),
-        Arc::new(announcer),
-        Some(Arc::new(OriginRanges::new(OriginClient::new(clients.cluster.clone())))),
-        SwarmMetrics::register(metrics),
-    )
+    options
 }
 
 /// What tells members from strangers in the swarm.
