@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use shoal_oci::{Algorithm, Digest};
 use shoal_swarm_types::MetainfoHead;
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::index::{Index, Pin};
 use crate::locks::{Stripes, hold};
@@ -187,7 +188,7 @@ impl Counter {
         }
         let Some(file) = &parts.data else {
             let _stripe = self.stripes.hold(digest);
-            if self.index.size(digest).is_none() && !data.exists() {
+            if self.index.size(digest).is_none() && disk::is_absent(&data) {
                 crate::open::remove(&self.paths.blob(digest, Part::Metainfo), recovery);
             }
             return;
@@ -200,7 +201,7 @@ impl Counter {
         let modified = file.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         let _stripe = self.stripes.hold(digest);
         // Somebody may have asked for it, or removed it, since the directory was read.
-        if self.index.size(digest).is_none() && data.exists() {
+        if self.index.size(digest).is_none() && !disk::is_absent(&data) {
             self.index.insert_found(*digest, file.len(), modified);
             self.space.found(Class::Blob, file.len());
             recovery.blobs += 1;

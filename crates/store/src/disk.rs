@@ -66,6 +66,11 @@ pub(crate) fn remove_leftover(path: &Path) {
     }
 }
 
+/// Whether nothing has this name. That the disk does not tell is not absence.
+pub(crate) fn is_absent(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
+}
+
 /// Makes the names in a directory as durable as the files they lead to.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(|source| Error::io("sync", path, source))

@@ -161,7 +161,7 @@ fn accounts_and_ci_identities_work_as_the_page_on_rights_says() -> Result<()> {
     std::fs::write(machine.path("cluster-key"), "hunter2")?;
     let token = |sub: &str, owner: &str| machine.shell(&format!("sub='{sub}' owner='{owner}'\n{ISSUER}"), "");
     let main = token("repo:acme/app:ref:refs/heads/main", "acme")?;
-    let [configuration] = configurations(AUTH)[..] else { anyhow::bail!("not one configuration") };
+    let [configuration, _grants] = configurations(AUTH)[..] else { anyhow::bail!("not two configurations") };
     // The issuer's keys, which would be asked of GitHub otherwise.
     let line = "      issuer: https://token.actions.githubusercontent.com\n";
     ensure!(configuration.contains(line), "the page has another issuer");

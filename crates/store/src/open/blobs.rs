@@ -81,7 +81,7 @@ pub(crate) fn find(shared: &Shared, digest: &Digest) -> Result<Option<Pin>> {
     if let Some(pin) = shared.index.pin(digest) {
         return Ok(Some(pin));
     }
-    if !shared.paths.blob(digest, Part::Data).exists() {
+    if disk::is_absent(&shared.paths.blob(digest, Part::Data)) {
         return Ok(None);
     }
     shared.space.found(Class::Blob, size);
@@ -173,7 +173,7 @@ fn repair(
 
 /// Whether the data is there and nobody has entered it yet. The caller holds the stripe.
 fn is_unknown(shared: &Shared, digest: &Digest) -> bool {
-    shared.index.size(digest).is_none() && shared.paths.blob(digest, Part::Data).exists()
+    shared.index.size(digest).is_none() && !disk::is_absent(&shared.paths.blob(digest, Part::Data))
 }
 
 /// Writes the metainfo of a blob whose bytes have just been checked; false when the blob has gone.

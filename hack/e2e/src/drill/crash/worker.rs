@@ -132,8 +132,8 @@ impl Worker {
         let target = item(Kind::Blob, repository, &content);
         self.pushing(&target);
         let status = session.mount(repository, &content.digest, from).await?;
-        // Allowed by the specification, but not needed when the source is there. An open upload promises nothing.
-        if status == 202 && source != Some(State::Present) {
+        // Allowed by the specification, but not needed when the source is there and the disk tells. An open upload promises nothing.
+        if status == 202 && (source != Some(State::Present) || !self.ground.power.is_on()) {
             return Ok(());
         }
         let is_promise = self.expect(status, status == 201, || {
