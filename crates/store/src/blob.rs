@@ -212,7 +212,7 @@ impl Shared {
     /// Takes a blob out of the index whose file somebody else has removed.
     fn forget_vanished(&self, entry: &Arc<Entry>, data: &Path) {
         let _stripe = self.stripes.hold(entry.digest());
-        if !data.exists() && self.index.take_entry(entry) {
+        if disk::is_absent(data) && self.index.take_entry(entry) {
             tracing::warn!(digest = %entry.digest(), "a blob has vanished from the disk");
             self.space.give_back(crate::space::Class::Blob, entry.size());
             disk::remove_leftover(&self.paths.blob(entry.digest(), Part::Metainfo));

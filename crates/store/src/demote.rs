@@ -104,7 +104,7 @@ pub(crate) fn demote_unknown(shared: &Shared, metainfo: &Metainfo) -> Result<boo
     let mut state = hold(&slot.state);
     let is_fresh = matches!(&*state, SlotState::Fresh);
     let _stripe = shared.stripes.hold(digest);
-    if shared.index.size(digest).is_some() || !data.exists() {
+    if shared.index.size(digest).is_some() || disk::is_absent(&data) {
         if is_fresh {
             shared.partials.end(&slot, &mut state);
         }

@@ -176,7 +176,7 @@ impl Shared {
         let _stripe = self.stripes.hold(digest);
         let Some(size) = hold(&self.quarantine.sizes).get(digest).copied() else { return Ok(false) };
         // The index may not know yet of all that is on the disk.
-        if self.index.pin(digest).is_some() || self.paths.blob(digest, Part::Data).exists() {
+        if self.index.pin(digest).is_some() || !disk::is_absent(&self.paths.blob(digest, Part::Data)) {
             return Ok(false);
         }
         let place = |part| self.paths.quarantined(digest, part);
