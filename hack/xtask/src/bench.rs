@@ -10,6 +10,7 @@ mod noise;
 mod plot;
 mod registry;
 mod simulate;
+mod svg;
 mod swarm;
 mod tracker;
 

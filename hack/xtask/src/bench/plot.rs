@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::svg::{line, text};
+
 /// One run.
 pub(super) struct Curve {
     /// Runs with the same label have the same colour.
@@ -58,7 +60,7 @@ pub(super) fn draw(title: &str, curves: &[Curve]) -> String {
             steps(&mut svg, &scale, curve, colour);
         }
         let y = 20.0_f64.mul_add(f64::from(u32::try_from(index).unwrap_or(0)), MARGIN[1] + 16.0);
-        text(&mut svg, MARGIN[0] + 12.0, y, "start", &format!("fill=\"{colour}\""), label);
+        text(&mut svg, [MARGIN[0] + 12.0, y], "start", &format!("fill=\"{colour}\""), label);
     }
     svg.push_str("</svg>\n");
     svg
@@ -66,22 +68,21 @@ pub(super) fn draw(title: &str, curves: &[Curve]) -> String {
 
 fn axes(svg: &mut String, scale: &Scale, title: &str) {
     let (left, right) = (scale.x(0.0), scale.x(scale.seconds_max));
-    text(svg, WIDTH / 2.0, 24.0, "middle", "font-size=\"16\"", title);
+    text(svg, [WIDTH / 2.0, 24.0], "middle", "font-size=\"16\"", title);
     text(
         svg,
-        WIDTH / 2.0,
-        HEIGHT - 12.0,
+        [WIDTH / 2.0, HEIGHT - 12.0],
         "middle",
         "",
         "seconds since the starting shot (dashed: fluid bound)",
     );
-    text(svg, left, MARGIN[1] - 10.0, "middle", "", "agents done");
+    text(svg, [left, MARGIN[1] - 10.0], "middle", "", "agents done");
     for tick in 0..=TICKS {
         let share = f64::from(tick) / f64::from(TICKS);
         let (x, y) = (scale.x(share * scale.seconds_max), Scale::y(share));
         line(svg, [left, y, right, y], "stroke=\"#ddd\"");
-        text(svg, left - 8.0, y + 4.0, "end", "", &format!("{:.0} %", share * 100.0));
-        text(svg, x, HEIGHT - MARGIN[3] + 20.0, "middle", "", &format!("{:.1}", share * scale.seconds_max));
+        text(svg, [left - 8.0, y + 4.0], "end", "", &format!("{:.0} %", share * 100.0));
+        text(svg, [x, HEIGHT - MARGIN[3] + 20.0], "middle", "", &format!("{:.1}", share * scale.seconds_max));
     }
     line(svg, [left, Scale::y(0.0), right, Scale::y(0.0)], "stroke=\"#333\"");
     line(svg, [left, Scale::y(0.0), left, Scale::y(1.0)], "stroke=\"#333\"");
@@ -102,15 +103,6 @@ fn steps(svg: &mut String, scale: &Scale, curve: &Curve, colour: &str) {
         let _ = write!(path, " H {:.1} V {:.1}", scale.x(*seconds), Scale::y(f64::from(done) / count));
     }
     let _ = writeln!(svg, "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"/>");
-}
-
-fn line(svg: &mut String, [x1, y1, x2, y2]: [f64; 4], style: &str) {
-    let _ = writeln!(svg, "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" {style}/>");
-}
-
-fn text(svg: &mut String, x: f64, y: f64, anchor: &str, style: &str, words: &str) {
-    let words = words.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" {style}>{words}</text>");
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use anyhow::{Context, Result, ensure};
 use super::measurement::{self, Measurement};
 use super::netns::Network;
 use super::plot;
+use super::registry::counters::as_f64;
 use crate::build;
 use crate::interrupt::Interrupts;
 use crate::terminal::complain;
@@ -188,9 +189,4 @@ fn draw(directory: &Path, case: &Case, series: &[Series]) -> Result<()> {
         .with_context(|| format!("cannot write {}", file.display()))?;
     complain(format_args!("the curves are in {}", file.display()));
     Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "sizes and rates are far below 2^52")]
-fn as_f64(number: u64) -> f64 {
-    number as f64
 }

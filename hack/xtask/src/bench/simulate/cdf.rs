@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use shoal_swarm_sim::Curve;
 
+use super::super::svg::{line, text};
+
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
 /// Room for labels left, top, right, bottom of the plotting area.
@@ -147,15 +149,6 @@ fn path(svg: &mut String, scale: &Scale, seconds: &[f64], colour: &str) {
         }
     }
     let _ = writeln!(svg, "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"/>");
-}
-
-fn line(svg: &mut String, [x1, y1, x2, y2]: [f64; 4], style: &str) {
-    let _ = writeln!(svg, "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" {style}/>");
-}
-
-fn text(svg: &mut String, [x, y]: [f64; 2], anchor: &str, style: &str, words: &str) {
-    let words = words.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" {style}>{words}</text>");
 }
 
 #[cfg(test)]
