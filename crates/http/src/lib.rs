@@ -8,6 +8,7 @@
 
 pub mod body;
 pub mod client;
+mod closing;
 mod connection;
 pub mod json;
 mod open_connections;

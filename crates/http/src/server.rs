@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use shoal_telemetry::HttpMetrics;
@@ -11,6 +10,7 @@ use shoal_telemetry::rooms::http::ListenerMetrics;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::closing;
 use crate::connection::{self, Accepted};
 use crate::open_connections::OpenConnections;
 use crate::{Handler, Shutdown, Tls};
@@ -158,7 +158,7 @@ impl Listener {
             });
         }
         // Those who connected before the port closes may have sent their request already.
-        for (socket, peer) in waiting(&inner) {
+        for (socket, peer) in closing::close(inner).await {
             let accepted = Accepted {
                 socket,
                 peer,
@@ -170,7 +170,6 @@ impl Listener {
             };
             tasks.spawn(connection::serve(accepted));
         }
-        drop(inner);
         if tokio::time::timeout(drain_timeout, async { while tasks.join_next().await.is_some() {} })
             .await
             .is_err()
@@ -212,18 +211,8 @@ async fn next(
     }
 }
 
-/// The connections that the kernel has taken and nobody has asked for yet; at most [`BACKLOG`].
-fn waiting(listener: &TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    let ready = move || match listener.poll_accept(&mut cx) {
-        Poll::Ready(accepted) => accepted.ok(),
-        Poll::Pending => None,
-    };
-    std::iter::from_fn(ready).take(BACKLOG as usize)
-}
-
 /// Whether the error concerns a connection that died in the backlog rather than the listener.
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused

@@ -291,6 +291,25 @@ async fn a_drain_lets_requests_finish_and_closes_the_rest_at_once() {
 }
 
 #[tokio::test]
+async fn who_connected_just_before_the_port_closes_is_answered() {
+    let server = start(Limits::default()).await;
+    // The server has asked for connections before, so the runtime takes the queue for empty until it polls for events.
+    server.exchange(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    // All without giving way: the server's task runs for the first time when it has been told to stop.
+    let mut queued: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(server.addr).unwrap()).collect();
+    for stream in &mut queued {
+        std::io::Write::write_all(stream, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    }
+    server.shutdown.trigger();
+    for stream in queued {
+        stream.set_nonblocking(true).unwrap();
+        let answer = read_to_end(&mut TcpStream::from_std(stream).unwrap()).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    }
+    server.stopped().await;
+}
+
+#[tokio::test]
 async fn a_drain_ends_after_its_timeout() {
     let server = start(Limits { drain_timeout: Duration::from_millis(200), ..Limits::default() }).await;
     let mut busy = server.connect().await;
