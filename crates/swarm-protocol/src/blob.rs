@@ -9,7 +9,9 @@ use shoal_swarm_types::{Bitfield, Metainfo, PeerId, PeerInfo, PieceIndex, Zone};
 
 use crate::download::Download;
 use crate::io::{ConnId, ReaderId, Time};
-use crate::limits::{CANDIDATES_MAX, WANT_CREDIT_MAX, WEB_RETRY_MS, WEB_SEEDS_MAX};
+use crate::limits::{
+    CANDIDATES_MAX, GIVEN_MAX, OWNER_DEMAND_MICROS, WANT_CREDIT_MAX, WEB_RETRY_MS, WEB_SEEDS_MAX,
+};
 use crate::message::Pieces;
 use crate::stats::Received;
 
@@ -43,6 +45,8 @@ pub(crate) struct Member {
     pub(crate) credits: u32,
     /// No `RequestAny` before this.
     pub(crate) any_hold: Time,
+    /// How many of our [`Blob::news`] it has been told.
+    pub(crate) news_told: usize,
     /// Pieces not to be asked of it before some moment.
     pub(crate) holds: BTreeMap<PieceIndex, Time>,
     /// Others whom it named last.
@@ -61,8 +65,19 @@ impl Member {
     ) -> Self {
         let holds = BTreeMap::new();
         let named = Vec::new();
-        let told = Vec::new();
-        Self { owner, zone, pieces, early, promised: None, credits: 0, any_hold: Time(0), holds, named, told }
+        Self {
+            owner,
+            zone,
+            pieces,
+            early,
+            promised: None,
+            credits: 0,
+            news_told: 0,
+            any_hold: Time(0),
+            holds,
+            named,
+            told: Vec::new(),
+        }
     }
 
     /// Whether it has a piece and was not told to keep it for now.
@@ -140,6 +155,10 @@ pub(crate) struct Blob {
     pub(crate) members: BTreeMap<ConnId, Member>,
     /// For each piece, how many members have it, or were promised it by us.
     pub(crate) availability: Vec<u32>,
+    /// Pieces in the order in which we got them, for those who are not told at once.
+    pub(crate) news: Vec<PieceIndex>,
+    /// When owners were last told.
+    pub(crate) owners_told: Time,
     /// Readers and what they want next.
     pub(crate) readers: BTreeMap<ReaderId, Range<u32>>,
     /// Thousandths of pieces that may still go before rarest-first.
@@ -160,8 +179,8 @@ pub(crate) struct Blob {
     pub(crate) peer_progress: Time,
     /// When a peer last asked for anything.
     pub(crate) used: Time,
-    /// When we, an owner, last sent each piece to a waiting reader.
-    pub(crate) demanded: BTreeMap<PieceIndex, Time>,
+    /// When we, an owner, lately chose or were asked to send each piece.
+    pub(crate) given: BTreeMap<PieceIndex, Time>,
     /// Our disk failed: no requests before this, and how often in a row.
     pub(crate) disk_hold: (Time, u32),
     /// Bytes received and stored.
@@ -185,6 +204,8 @@ impl Blob {
             download: None,
             members: BTreeMap::new(),
             availability: Vec::new(),
+            news: Vec::new(),
+            owners_told: now,
             readers: BTreeMap::new(),
             want_credit: WANT_CREDIT_MAX,
             candidates: Vec::new(),
@@ -195,7 +216,7 @@ impl Blob {
             progress: now,
             peer_progress: now,
             used: now,
-            demanded: BTreeMap::new(),
+            given: BTreeMap::new(),
             disk_hold: (Time(0), 0),
             received: Received::default(),
             sent_bytes: 0,
@@ -219,12 +240,17 @@ impl Blob {
         self.download.as_ref().map_or(0, |download| download.layout().piece_count())
     }
 
+    /// How many members have a piece, or were promised it.
+    pub(crate) fn copies(&self, index: PieceIndex) -> u32 {
+        self.availability.get(index.0 as usize).copied().unwrap_or(0)
+    }
+
     /// A member is there: counts what it has. Only once the size is known.
     pub(crate) fn add_member(&mut self, conn: ConnId, member: Member) {
         for index in member.pieces.iter() {
             self.availability[index.0 as usize] += 1;
         }
-        self.members.insert(conn, member);
+        self.members.insert(conn, Member { news_told: self.news.len(), ..member });
     }
 
     /// A member is gone: what it had counts no longer.
@@ -258,6 +284,14 @@ impl Blob {
         let fresh = !member.pieces.has(index)
             && member.promised.get_or_insert_with(|| Bitfield::empty(count)).set(index);
         self.availability[index.0 as usize] += u32::from(fresh);
+    }
+
+    /// We, an owner, send a piece to somebody. What was long ago is forgotten.
+    pub(crate) fn note_given(&mut self, index: PieceIndex, now: Time) {
+        if self.given.len() >= GIVEN_MAX {
+            self.given.retain(|_, at| now.micros_since(*at) < OWNER_DEMAND_MICROS);
+        }
+        self.given.insert(index, now);
     }
 
     /// A member will not get a piece from us after all.

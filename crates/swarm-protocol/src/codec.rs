@@ -11,7 +11,7 @@ use shoal_oci::{Algorithm, Digest};
 use shoal_swarm_types::{PieceIndex, PieceLength};
 
 use crate::limits::BITFIELD_LEN_MAX;
-use crate::message::{GRANT_LEN_MAX, Message, Pieces};
+use crate::message::{GRANT_LEN_MAX, HAVES_MAX, Message, Pieces};
 
 /// Bytes of a frame before its body: length and type.
 pub const FRAME_HEAD_LEN: usize = 5;
@@ -65,10 +65,12 @@ enum Kind {
     RejectAny = 11,
     Hurry = 12,
     Peers = 13,
+    Arrived = 14,
+    Haves = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 16] = [
         Self::KeepAlive,
         Self::Join,
         Self::Decline,
@@ -83,6 +85,8 @@ impl Kind {
         Self::RejectAny,
         Self::Hurry,
         Self::Peers,
+        Self::Arrived,
+        Self::Haves,
     ];
 
     fn of(byte: u8) -> Result<Self, CodecError> {
@@ -100,7 +104,8 @@ impl Kind {
             Self::Decline | Self::Leave | Self::RequestAny | Self::RejectAny => (4, 4),
             Self::Have => (12, 12),
             Self::Request => (9, 9),
-            Self::Assign | Self::Reject | Self::Cancel | Self::Hurry => (8, 8),
+            Self::Assign | Self::Reject | Self::Cancel | Self::Hurry | Self::Arrived => (8, 8),
+            Self::Haves => (12, 8 + 4 * HAVES_MAX),
             Self::Peers => (peers::BODY_LEN_MIN, peers::BODY_LEN_MAX),
             Self::Piece => (PIECE_HEAD_LEN + 1, PIECE_HEAD_LEN + PieceLength::MAX.get() as usize),
         }
@@ -130,6 +135,14 @@ pub fn encode_head(message: &Message, out: &mut BytesMut) -> Option<Bytes> {
         Message::Decline { swarm } => put_words(out, Kind::Decline, &[*swarm]),
         Message::Leave { swarm } => put_words(out, Kind::Leave, &[*swarm]),
         Message::Have { swarm, index, queue } => put_words(out, Kind::Have, &[*swarm, index.0, *queue]),
+        Message::Arrived { swarm, index } => put_words(out, Kind::Arrived, &[*swarm, index.0]),
+        Message::Haves { swarm, indices, queue } => {
+            let indices = &indices[..indices.len().min(HAVES_MAX)];
+            head(out, Kind::Haves, 8 + 4 * indices.len());
+            out.put_u32(*swarm);
+            out.put_u32(*queue);
+            indices.iter().for_each(|index| out.put_u32(index.0));
+        }
         Message::Request { swarm, index, urgent } => {
             head(out, Kind::Request, 9);
             out.put_u32(*swarm);
@@ -281,6 +294,7 @@ fn read_body(kind: Kind, mut body: Bytes, wrong: CodecError) -> Result<Message, 
         Kind::Leave => return Ok(Message::Leave { swarm }),
         Kind::RequestAny => return Ok(Message::RequestAny { swarm }),
         Kind::RejectAny => return Ok(Message::RejectAny { swarm }),
+        Kind::Haves => return read_haves(swarm, body, wrong),
         Kind::Peers => return peers::read(body, wrong).map(|peers| Message::Peers { swarm, peers }),
         _ => {}
     }
@@ -290,10 +304,20 @@ fn read_body(kind: Kind, mut body: Bytes, wrong: CodecError) -> Result<Message, 
         Kind::Request => Message::Request { swarm, index, urgent: read_flag(&mut body, "urgency")? },
         Kind::Assign => Message::Assign { swarm, index },
         Kind::Reject => Message::Reject { swarm, index },
+        Kind::Arrived => Message::Arrived { swarm, index },
         Kind::Hurry => Message::Hurry { swarm, index },
         Kind::Cancel => Message::Cancel { swarm, index },
         _ => Message::Piece { swarm, index, queue: body.get_u32(), data: body },
     })
+}
+
+fn read_haves(swarm: u32, mut body: Bytes, wrong: CodecError) -> Result<Message, CodecError> {
+    let queue = body.get_u32();
+    if !body.len().is_multiple_of(4) {
+        return Err(wrong);
+    }
+    let indices = std::iter::from_fn(|| body.has_remaining().then(|| PieceIndex(body.get_u32()))).collect();
+    Ok(Message::Haves { swarm, indices, queue })
 }
 
 fn read_flag(body: &mut Bytes, field: &'static str) -> Result<bool, CodecError> {

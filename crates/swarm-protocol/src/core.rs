@@ -12,6 +12,7 @@ mod receiving;
 mod serving;
 mod status;
 mod storing;
+mod telling;
 mod upkeep;
 mod wants;
 mod web;
@@ -30,6 +31,7 @@ use crate::blob::Blob;
 use crate::dial::Dials;
 use crate::io::{ConnId, Input, Output, Role, Time};
 use crate::limits::Limits;
+use crate::pace::Pace;
 use crate::peer::Peer;
 use crate::stats::Totals;
 use crate::timers::{Timer, Timers};
@@ -68,6 +70,8 @@ pub struct Core {
     blobs: BTreeMap<Digest, Blob>,
     announcers: BTreeMap<Digest, Announcer>,
     uploads: Uploads,
+    /// How fast pieces come in.
+    intake: Pace,
     /// `RequestAny` of peers that wait for their turn.
     credits: VecDeque<(ConnId, Digest)>,
     dials: Dials,
@@ -75,6 +79,8 @@ pub struct Core {
     totals: Totals,
     /// Blobs for which something may be asked for now.
     dirty: BTreeSet<Digest>,
+    /// To whom something was said about which blob since the last settling.
+    spoken: Vec<(ConnId, Digest)>,
     /// A connection may be wanted now.
     may_dial: bool,
 }
@@ -96,11 +102,13 @@ impl Core {
             blobs: BTreeMap::new(),
             announcers: BTreeMap::new(),
             uploads: Uploads::new(config.limits.uploads_max),
+            intake: Pace::default(),
             credits: VecDeque::new(),
             dials: Dials::default(),
             bans: Bans::new(config.limits.ban_ms),
             totals: Totals::default(),
             dirty: BTreeSet::new(),
+            spoken: Vec::new(),
             may_dial: false,
             limits: config.limits,
         }
@@ -172,6 +180,7 @@ impl Core {
                 Timer::Dial => self.may_dial = true,
                 // What it was set for happens on settling, as after every input.
                 Timer::Upload => {}
+                Timer::Tell(digest) => self.tell_all(digest),
             }
         }
     }
@@ -182,6 +191,7 @@ impl Core {
             self.ask(digest);
         }
         self.send_pieces();
+        self.tell_along();
         if std::mem::take(&mut self.may_dial) {
             self.dial();
         }

@@ -37,6 +37,7 @@ pub mod handshake;
 pub mod io;
 pub mod limits;
 pub mod message;
+mod pace;
 mod peer;
 mod pick;
 pub mod stats;

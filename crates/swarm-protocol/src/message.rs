@@ -49,6 +49,9 @@ impl Pieces {
     }
 }
 
+/// Pieces in one [`Message::Haves`]: as many as a fast link brings between two of them, and a frame of at most 4 KiB.
+pub const HAVES_MAX: usize = 1_000;
+
 /// One message. `swarm` is always the sender's channel number, except in [`Message::Decline`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -86,6 +89,23 @@ pub enum Message {
         index: PieceIndex,
         /// Bytes waiting in the sender's upload queue, for everybody: its load.
         queue: u32,
+    },
+    /// The sender has got several pieces, which saves as many frames.
+    Haves {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The pieces: at least one, at most [`HAVES_MAX`].
+        indices: Vec<PieceIndex>,
+        /// Bytes waiting in the sender's upload queue, for everybody: its load.
+        queue: u32,
+    },
+    /// A piece that the receiver of this message sent has arrived whole, wanted or not: what is on the way has become less. Whether its
+    /// bytes are right is not said yet.
+    Arrived {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The piece.
+        index: PieceIndex,
     },
     /// Please send this piece.
     Request {

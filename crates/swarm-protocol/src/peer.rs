@@ -185,6 +185,13 @@ impl Peer {
         counted
     }
 
+    /// Whether the peer may be asked for a further piece of `len`, `more` bytes having been asked for that are not in
+    /// [`Self::asked_bytes`]. Its `share` of what fills our link counts only while it has little else to do.
+    pub(crate) fn has_room(&self, more: u64, len: u64, share: u64) -> bool {
+        let in_flight = self.asked_bytes + more;
+        self.window.has_room(in_flight, len, if self.queue < in_flight + len { share } else { 0 })
+    }
+
     /// Whether the peer is slow and still has to answer for pieces that we gave up: then it is not asked for more.
     pub(crate) fn has_unanswered_slowly(&self) -> bool {
         self.window.is_slow() && self.asked.values().any(|asked| asked.given_up)

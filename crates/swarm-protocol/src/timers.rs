@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Dial,
     /// An upload slot that may be stuck.
     Upload,
+    /// Pieces of a blob that neighbours were not told of.
+    Tell(Digest),
 }
 
 /// All deadlines of a core.

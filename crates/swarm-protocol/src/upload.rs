@@ -1,17 +1,22 @@
 //! What this process sends next, and to how many at once.
 //!
-//! Requests are served in the order they came, those of waiting readers first. Only a few pieces are handed to connections at a time,
-//! over all of them: a piece is useful to its receiver only when it is whole, so sharing the uplink among all requesters delays all of
-//! them. A slot is free again when its connection has drained; one that drains far slower than usual belongs to a slow receiver and
-//! does not hold up the others.
+//! Requests of waiting readers go first, then the blobs in turn; see `lanes`. Only a few pieces are on their way at a time, over all
+//! connections: a piece is useful to its receiver only when it is whole, so sharing the uplink among all requesters delays all of them.
+//! A slot is free again when the piece has left; a connection takes more only as the receiver says that pieces have arrived, because
+//! what lies in the network before a busy receiver only waits there. A receiver that takes far longer than usual is slow and does not
+//! hold up the others.
 
-use std::collections::{BTreeMap, VecDeque};
+mod lanes;
+
+use std::collections::BTreeMap;
 
 use shoal_oci::Digest;
 use shoal_swarm_types::PieceIndex;
 
 use crate::io::{ConnId, Time};
-use crate::limits::{UPLOAD_PATIENCE_FACTOR, UPLOAD_PATIENCE_MICROS, UPLOADS_PER_CONN, UPLOADS_STUCK_MAX};
+use crate::limits::{ARRIVAL_MICROS_MAX, UPLOADS_PER_CONN, UPLOADS_STUCK_MAX, URGENT_RUN_MAX};
+use crate::pace::Pace;
+use lanes::Lanes;
 
 /// One piece to send to one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,63 +31,51 @@ pub(crate) struct Job {
     pub(crate) len: u64,
 }
 
-/// What a connection is busy with.
-#[derive(Clone, Debug)]
-struct Slot {
-    handed: Vec<Handed>,
-    since: Time,
-}
-
-/// A piece that the driver was told to send, and that has not drained.
+/// A piece that the driver was told to send, and that has not arrived as far as we know.
 #[derive(Clone, Copy, Debug)]
 struct Handed {
     job: Job,
-    /// One side has left the swarm since: it occupies the slot, and nobody is told when it fails.
+    at: Time,
+    /// The driver's queue has let go of it.
+    drained: bool,
+    /// One side has left the swarm since: nobody is told when it fails, and nobody will confirm it.
     void: bool,
-}
-
-impl Slot {
-    fn pieces(&self) -> u32 {
-        u32::try_from(self.handed.len()).unwrap_or(u32::MAX)
-    }
-
-    fn find(&self, digest: Digest, index: PieceIndex) -> Option<usize> {
-        self.handed.iter().position(|handed| handed.job.digest == digest && handed.job.index == index)
-    }
 }
 
 /// Everything that waits to be sent, or is being sent.
 #[derive(Debug)]
 pub(crate) struct Uploads {
     slots_max: u32,
-    urgent: VecDeque<Job>,
-    normal: VecDeque<Job>,
+    urgent: Lanes,
+    normal: Lanes,
+    /// Urgent pieces sent in a row while others waited.
+    urgent_run: u32,
     queued: BTreeMap<ConnId, usize>,
     queued_bytes: u64,
-    slots: BTreeMap<ConnId, Slot>,
-    /// Mean time from handing a piece over to its connection being drained, in microseconds.
-    drain_micros: u64,
+    handed: BTreeMap<ConnId, Vec<Handed>>,
+    pace: Pace,
 }
 
 impl Uploads {
-    /// Nothing to send yet; at most `slots_max` pieces at a time.
+    /// Nothing to send yet; at most `slots_max` pieces at a time where that fills the path.
     pub(crate) fn new(slots_max: u32) -> Self {
         Self {
             slots_max: slots_max.max(1),
-            urgent: VecDeque::new(),
-            normal: VecDeque::new(),
+            urgent: Lanes::default(),
+            normal: Lanes::default(),
+            urgent_run: 0,
             queued: BTreeMap::new(),
             queued_bytes: 0,
-            slots: BTreeMap::new(),
-            drain_micros: UPLOAD_PATIENCE_MICROS.0,
+            handed: BTreeMap::new(),
+            pace: Pace::default(),
         }
     }
 
     /// Queues a piece.
-    pub(crate) fn push(&mut self, job: Job, urgent: bool) {
+    pub(crate) fn push(&mut self, job: Job, urgent: bool, now: Time) {
         *self.queued.entry(job.conn).or_default() += 1;
         self.queued_bytes += job.len;
-        if urgent { &mut self.urgent } else { &mut self.normal }.push_back(job);
+        if urgent { &mut self.urgent } else { &mut self.normal }.push(job, now);
     }
 
     /// Number of pieces queued for a connection.
@@ -90,78 +83,84 @@ impl Uploads {
         self.queued.get(&conn).copied().unwrap_or(0)
     }
 
-    /// Whether a connection could be handed one more piece than it already has waiting.
-    pub(crate) fn has_room(&self, conn: ConnId) -> bool {
-        let active = self.slots.get(&conn).map_or(0, Slot::pieces);
-        (self.queued_for(conn) as u64) + u64::from(active) < u64::from(UPLOADS_PER_CONN)
+    /// Whether a connection could be handed one more piece than it already has waiting. `alone`: nobody else wants anything.
+    pub(crate) fn has_room(&self, conn: ConnId, alone: bool) -> bool {
+        let queued = self.queued_for(conn);
+        (alone && queued == 0) || queued + on_the_way(&self.handed, conn) < UPLOADS_PER_CONN as usize
     }
 
     /// Number of queued pieces whose connection could take one now.
     pub(crate) fn ready(&self) -> usize {
-        self.urgent.iter().chain(&self.normal).filter(|job| can_take(&self.slots, job.conn)).count()
+        self.urgent.iter().chain(self.normal.iter()).filter(|job| can_take(&self.handed, job.conn)).count()
     }
 
     /// Number of pieces queued for anybody.
-    pub(crate) fn queued(&self) -> usize {
+    pub(crate) const fn queued(&self) -> usize {
         self.urgent.len() + self.normal.len()
     }
 
     /// Whether a connection has pieces queued or on the way.
     pub(crate) fn is_busy(&self, conn: ConnId) -> bool {
-        self.queued.contains_key(&conn) || self.slots.contains_key(&conn)
+        self.queued.contains_key(&conn) || self.handed.contains_key(&conn)
     }
 
     /// Whether a piece is queued for a connection, or was handed over and has not drained.
     pub(crate) fn is_under_way(&self, conn: ConnId, digest: Digest, index: PieceIndex) -> bool {
         let same = |job: &Job| job.conn == conn && job.digest == digest && job.index == index;
-        self.urgent.iter().chain(&self.normal).any(same)
-            || self.slots.get(&conn).is_some_and(|slot| slot.handed.iter().any(|handed| same(&handed.job)))
+        let handed = self.handed.get(&conn).into_iter().flatten();
+        self.urgent.iter().chain(self.normal.iter()).any(same)
+            || handed.filter(|handed| !handed.drained).any(|handed| same(&handed.job))
     }
 
-    /// Bytes queued, or taken up and not yet drained.
+    /// Bytes queued, or on their way beyond what the path itself holds: on a long path there is always much on its way, which says
+    /// nothing about how busy we are.
     pub(crate) fn load_bytes(&self) -> u64 {
-        let handed = self.slots.values().flat_map(|slot| &slot.handed).map(|handed| handed.job.len);
-        self.queued_bytes + handed.sum::<u64>()
+        let handed = self.handed.values().flatten().map(|handed| handed.job.len).sum::<u64>();
+        self.queued_bytes + handed.saturating_sub(self.pace.bytes_on_path())
     }
 
-    /// Takes up the next piece, if a slot is free: the driver is to send it now. It stays until [`Uploads::drained`] or
-    /// [`Uploads::failed`].
-    pub(crate) fn start(&mut self, now: Time) -> Option<Job> {
-        if !self.has_slot(now) {
+    /// Takes up the next piece, if a slot is free: the driver is to send it now. It stays until it has arrived, or failed. `copies`
+    /// tells how many neighbours have a piece.
+    pub(crate) fn start(&mut self, now: Time, copies: impl Fn(&Job) -> u32) -> Option<Job> {
+        if self.queued() == 0 || !self.has_slot(now) {
             return None;
         }
-        let job = Self::take(&mut self.urgent, &self.slots)
-            .or_else(|| Self::take(&mut self.normal, &self.slots))?;
+        let job = self.take(now, &copies, false).or_else(|| self.take(now, &copies, true))?;
         self.unqueue(&job);
-        let slot = self.slots.entry(job.conn).or_insert(Slot { handed: Vec::new(), since: now });
-        if slot.handed.is_empty() {
-            slot.since = now;
-        }
-        slot.handed.push(Handed { job, void: false });
+        self.pace.begin(now);
+        let handed = Handed { job, at: now, drained: false, void: false };
+        self.handed.entry(job.conn).or_default().push(handed);
         Some(job)
     }
 
     /// A piece that was taken up cannot be sent. False when nobody waits for it any more.
     pub(crate) fn failed(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> bool {
-        let Some(slot) = self.slots.get_mut(&conn) else { return false };
-        let Some(at) = slot.find(digest, index) else { return false };
-        let Handed { void, .. } = slot.handed.remove(at);
-        self.free(conn);
-        !void
+        let found = self.finish(conn, digest, index, |handed| !handed.drained);
+        self.rest();
+        found.is_some_and(|handed| !handed.void)
     }
 
-    /// A connection has sent what it was handed: the pieces.
-    pub(crate) fn drained(&mut self, conn: ConnId, now: Time) -> Vec<Job> {
-        let Some(slot) = self.slots.remove(&conn) else { return Vec::new() };
-        self.drain_micros = (self.drain_micros * 7 + now.micros_since(slot.since)) / 8;
-        slot.handed.into_iter().map(|handed| handed.job).collect()
+    /// A receiver has a piece.
+    pub(crate) fn arrived(&mut self, conn: ConnId, digest: Digest, index: PieceIndex, now: Time) {
+        if let Some(handed) = self.finish(conn, digest, index, |_| true) {
+            self.pace.arrived(handed.job.len, now.micros_since(handed.at), now);
+            self.rest();
+        }
+    }
+
+    /// A connection has let go of what it was handed: the pieces of which that is news.
+    pub(crate) fn drained(&mut self, conn: ConnId) -> Vec<Job> {
+        let Some(standing) = self.handed.get_mut(&conn) else { return Vec::new() };
+        let fresh = standing.iter().filter(|handed| !handed.drained).map(|handed| handed.job).collect();
+        standing.iter_mut().for_each(|handed| handed.drained = true);
+        self.drop_handed(conn, |handed| handed.void);
+        fresh
     }
 
     /// Removes a queued piece. False when it is not queued (any more).
     pub(crate) fn cancel(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> bool {
-        let found = Self::find(&self.urgent, conn, digest, index)
-            .and_then(|at| self.urgent.remove(at))
-            .or_else(|| Self::find(&self.normal, conn, digest, index).and_then(|at| self.normal.remove(at)));
+        let found = self.urgent.remove(conn, digest, index);
+        let found = found.or_else(|| self.normal.remove(conn, digest, index));
         if let Some(job) = &found {
             self.unqueue(job);
         }
@@ -169,85 +168,123 @@ impl Uploads {
     }
 
     /// Moves a queued piece to the urgent ones.
-    pub(crate) fn hurry(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) {
-        let at = Self::find(&self.normal, conn, digest, index);
-        self.urgent.extend(at.and_then(|at| self.normal.remove(at)));
+    pub(crate) fn hurry(&mut self, conn: ConnId, digest: Digest, index: PieceIndex, now: Time) {
+        if let Some(job) = self.normal.remove(conn, digest, index) {
+            self.urgent.push(job, now);
+        }
     }
 
     /// Forgets everything for a connection, or only one blob of it. What was handed over stays until it drains.
     pub(crate) fn forget(&mut self, conn: ConnId, digest: Option<Digest>) {
         let gone = |job: &Job| job.conn == conn && digest.is_none_or(|digest| digest == job.digest);
-        for queue in [&mut self.urgent, &mut self.normal] {
-            for job in queue.iter().filter(|job| gone(job)) {
-                self.queued_bytes -= job.len;
-                decrement(&mut self.queued, job.conn);
-            }
-            queue.retain(|job| !gone(job));
-        }
+        let mut removed = self.urgent.remove_all(gone);
+        removed.extend(self.normal.remove_all(gone));
+        removed.iter().for_each(|job| self.unqueue(job));
         if digest.is_none() {
-            self.slots.remove(&conn);
-        } else if let Some(slot) = self.slots.get_mut(&conn) {
-            slot.handed.iter_mut().filter(|handed| gone(&handed.job)).for_each(|handed| handed.void = true);
+            self.drop_handed(conn, |_| true);
+            return;
         }
+        let standing = self.handed.get_mut(&conn).into_iter().flatten();
+        standing.filter(|handed| gone(&handed.job)).for_each(|handed| handed.void = true);
+        self.drop_handed(conn, |handed| handed.void && handed.drained);
     }
 
-    /// When the next slot counts as stuck, if anybody waits for one.
+    /// When the next receiver counts as slow, if anybody waits for a slot.
     pub(crate) fn next_stuck(&self, now: Time) -> Option<Time> {
         if self.queued() == 0 {
             return None;
         }
-        let patience = self.patience();
-        self.slots.values().map(|slot| slot.since.plus_micros(patience)).filter(|at| *at > now).min()
+        let patience = self.pace.patience();
+        let ends = self.handed.values().flatten().map(|handed| handed.at.plus_micros(patience));
+        ends.filter(|at| *at > now).min()
     }
 
-    fn has_slot(&self, now: Time) -> bool {
-        let patience = self.patience();
-        let (mut used, mut stuck) = (0, 0);
-        for slot in self.slots.values() {
-            let pieces = slot.pieces();
-            if now.micros_since(slot.since) < patience { used += pieces } else { stuck += pieces }
+    /// Whether one more piece may leave: those that have left do not count, nor those of slow receivers.
+    fn has_slot(&mut self, now: Time) -> bool {
+        let patience = self.pace.patience();
+        let (mut used, mut stuck, mut lost) = (0, 0, None);
+        for handed in self.handed.values().flatten() {
+            let waited = now.micros_since(handed.at);
+            match handed.drained {
+                true if waited > ARRIVAL_MICROS_MAX => lost = Some(handed.job.conn),
+                true => {}
+                false if waited < patience => used += 1,
+                false => stuck += 1,
+            }
+        }
+        if let Some(conn) = lost {
+            self.drop_handed(conn, |handed| {
+                handed.drained && now.micros_since(handed.at) > ARRIVAL_MICROS_MAX
+            });
         }
         used < self.slots_max && stuck < UPLOADS_STUCK_MAX
     }
 
-    fn patience(&self) -> u64 {
-        let (least, most) = UPLOAD_PATIENCE_MICROS;
-        (self.drain_micros * UPLOAD_PATIENCE_FACTOR).clamp(least, most)
+    /// The next piece in turn. `more`: also for connections that have their share on the way already, when nobody else wants anything.
+    fn take(&mut self, now: Time, copies: &impl Fn(&Job) -> u32, more: bool) -> Option<Job> {
+        let handed = &self.handed;
+        let able = |conn: ConnId| more || can_take(handed, conn);
+        let overdue = self.urgent_run >= URGENT_RUN_MAX;
+        if !overdue && let Some(job) = self.urgent.take(now, able, copies) {
+            self.urgent_run = if self.normal.len() > 0 { self.urgent_run + 1 } else { 0 };
+            return Some(job);
+        }
+        let job = self.normal.take(now, able, copies);
+        if job.is_some() {
+            self.urgent_run = 0;
+        }
+        job.or_else(|| self.urgent.take(now, able, copies))
     }
 
-    /// The first piece in line whose connection can take another one.
-    fn take(queue: &mut VecDeque<Job>, slots: &BTreeMap<ConnId, Slot>) -> Option<Job> {
-        let at = queue.iter().position(|job| can_take(slots, job.conn))?;
-        queue.remove(at)
+    fn finish(
+        &mut self,
+        conn: ConnId,
+        digest: Digest,
+        index: PieceIndex,
+        can: impl Fn(&Handed) -> bool,
+    ) -> Option<Handed> {
+        let standing = self.handed.get_mut(&conn)?;
+        let same = |handed: &Handed| handed.job.digest == digest && handed.job.index == index && can(handed);
+        let at = standing.iter().position(same)?;
+        let found = standing.remove(at);
+        if standing.is_empty() {
+            self.handed.remove(&conn);
+        }
+        Some(found)
     }
 
-    fn find(queue: &VecDeque<Job>, conn: ConnId, digest: Digest, index: PieceIndex) -> Option<usize> {
-        queue.iter().position(|job| job.conn == conn && job.index == index && job.digest == digest)
+    fn drop_handed(&mut self, conn: ConnId, gone: impl Fn(&Handed) -> bool) {
+        let Some(standing) = self.handed.get_mut(&conn) else { return };
+        standing.retain(|handed| !gone(handed));
+        if standing.is_empty() {
+            self.handed.remove(&conn);
+        }
+        self.rest();
+    }
+
+    fn rest(&mut self) {
+        if self.handed.is_empty() {
+            self.pace.end();
+        }
     }
 
     fn unqueue(&mut self, job: &Job) {
         self.queued_bytes -= job.len;
-        decrement(&mut self.queued, job.conn);
-    }
-
-    fn free(&mut self, conn: ConnId) {
-        if self.slots.get(&conn).is_some_and(|slot| slot.handed.is_empty()) {
-            self.slots.remove(&conn);
+        if let Some(count) = self.queued.get_mut(&job.conn) {
+            *count -= 1;
+            if *count == 0 {
+                self.queued.remove(&job.conn);
+            }
         }
     }
 }
 
-fn can_take(slots: &BTreeMap<ConnId, Slot>, conn: ConnId) -> bool {
-    slots.get(&conn).is_none_or(|slot| slot.pieces() < UPLOADS_PER_CONN)
+fn on_the_way(handed: &BTreeMap<ConnId, Vec<Handed>>, conn: ConnId) -> usize {
+    handed.get(&conn).map_or(0, Vec::len)
 }
 
-fn decrement(counts: &mut BTreeMap<ConnId, usize>, conn: ConnId) {
-    if let Some(count) = counts.get_mut(&conn) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&conn);
-        }
-    }
+fn can_take(handed: &BTreeMap<ConnId, Vec<Handed>>, conn: ConnId) -> bool {
+    on_the_way(handed, conn) < UPLOADS_PER_CONN as usize
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub(crate) const SOCKET_UNSENT_BYTES: u32 = 32 * 1024;
 /// Bytes of a piece that a plain socket is given at once, after it was asked whether it wants more: at least, for the smallest pieces, and
 /// at most. With the above, what the kernel may hold unsent. Twice as many bytes are half as many wake-ups, of which each costs both
 /// ends about as much as copying 20 KiB.
-pub(crate) const SEND_PORTION_BYTES: (usize, usize) = (64 * 1024, 512 * 1024);
+pub(crate) const SEND_PORTION_BYTES: (usize, usize) = (16 * 1024, 512 * 1024);
 
 /// Bytes of a file that are looked for in memory at once before they are sent, and brought there if need be: half a millisecond of a
 /// fast disk, and a few probes for many portions.

@@ -22,7 +22,7 @@ fn message() -> impl Strategy<Value = Message> {
     ];
     let grant = collection::vec(any::<u8>(), 0..=GRANT_LEN_MAX).prop_map(Bytes::from);
     let join = (any::<u32>(), any::<bool>(), any::<bool>(), any::<[u8; 4]>(), grant, pieces);
-    let words = (0..11_u8, any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>());
+    let words = (0..13_u8, any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>());
     let named = (any::<u32>(), collection::vec(peer(), 1..=PEERS_PER_MESSAGE_MAX));
     let piece = (any::<u32>(), any::<u32>(), any::<u32>(), bytes(2_000));
     prop_oneof![
@@ -69,6 +69,11 @@ fn of_words(kind: u8, swarm: u32, index: PieceIndex, queue: u32, urgent: bool) -
         7 => Message::Reject { swarm, index },
         8 => Message::RejectAny { swarm },
         9 => Message::Hurry { swarm, index },
+        10 => Message::Arrived { swarm, index },
+        11 => {
+            let indices = (0..=index.0 % 7).map(PieceIndex).collect();
+            Message::Haves { swarm, indices, queue }
+        }
         _ => Message::Cancel { swarm, index },
     }
 }

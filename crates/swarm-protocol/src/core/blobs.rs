@@ -123,6 +123,7 @@ impl Core {
         self.blobs.remove(&digest);
         self.dirty.remove(&digest);
         self.timers.clear(Timer::Blob(digest));
+        self.timers.clear(Timer::Tell(digest));
         self.credits.retain(|(_, of)| *of != digest);
         if stop {
             self.stop_announcing(digest, true);

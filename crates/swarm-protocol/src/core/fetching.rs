@@ -9,11 +9,12 @@ use shoal_swarm_types::PieceIndex;
 
 use super::Core;
 use super::receiving::Verdict;
-use crate::blob::Phase;
+use crate::blob::{Blob, Phase};
 use crate::download::{Download, PieceState};
 use crate::io::{ConnId, Source, Violation};
 use crate::limits::{
-    ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, NEIGHBOUR_EASE_PIECES, REJECT_HOLD_MICROS,
+    ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, NEIGHBOUR_EASE_PIECES, OWNER_PIECES,
+    REJECT_HOLD_MICROS,
 };
 use crate::message::Message;
 use crate::peer::{Asked, Peer};
@@ -69,9 +70,12 @@ impl Core {
 
     /// Gives every owner as many free choices as its window allows, but not more than there are pieces to choose.
     fn ask_owners(&mut self, digest: Digest) {
-        let Some(blob) = self.blobs.get_mut(&digest) else { return };
+        let Some(blob) = self.blobs.get(&digest) else { return };
         let Some(download) = &blob.download else { return };
         let len = longest(download);
+        let share = self.share(blob);
+        let Some(blob) = self.blobs.get_mut(&digest) else { return };
+        let Some(download) = &blob.download else { return };
         let mut credits: u32 = blob.members.values().map(|member| member.credits).sum();
         for (conn, member) in blob.members.iter_mut().filter(|(_, member)| member.owner) {
             let Some(peer) = self.peers.get(conn) else { continue };
@@ -79,12 +83,13 @@ impl Core {
                 continue;
             }
             while credits < download.missing().count()
-                && peer.window.has_room(peer.asked_bytes + u64::from(member.credits) * len, len)
+                && owner_has_room(peer, u64::from(member.credits) * len, len, share)
             {
                 let Some(output) = peer.say(*conn, &digest, |swarm| Message::RequestAny { swarm }) else {
                     break;
                 };
                 self.outputs.push_back(output);
+                self.spoken.push((*conn, digest));
                 member.credits += 1;
                 credits += 1;
             }
@@ -98,6 +103,7 @@ impl Core {
             return;
         }
         let mut in_flight = self.in_flight_bytes();
+        let share = self.blobs.get(&digest).map_or(0, |blob| self.share(blob));
         while !candidates.is_empty() {
             let least = candidates.iter().map(|(load, _)| *load).min().unwrap_or(0);
             let ties: Vec<usize> = (0..candidates.len()).filter(|at| candidates[*at].0 == least).collect();
@@ -109,7 +115,7 @@ impl Core {
             }
             self.ask_one(digest, conn, index, false);
             in_flight += len;
-            if self.peers.get(&conn).is_some_and(|peer| peer.window.has_room(peer.asked_bytes, len)) {
+            if self.peers.get(&conn).is_some_and(|peer| peer.has_room(0, len, share)) {
                 candidates.push((if self.limits.least_loaded { load + len } else { 0 }, conn));
             }
         }
@@ -122,14 +128,14 @@ impl Core {
         if download.missing().count() == 0 {
             return Vec::new();
         }
-        let len = longest(download);
+        let (len, share) = (longest(download), self.share(blob));
         let distinct = self.limits.distinct;
         let members = blob.members.iter();
         let members = members.filter(|(_, member)| !member.owner || !distinct || self.now < member.any_hold);
         members
             .filter_map(|(conn, _)| {
                 let peer = self.peers.get(conn)?;
-                let free = peer.window.has_room(peer.asked_bytes, len) && !peer.has_unanswered_slowly();
+                let free = peer.has_room(0, len, share) && !peer.has_unanswered_slowly();
                 free.then_some((self.weight(peer), *conn))
             })
             .collect()
@@ -167,9 +173,11 @@ impl Core {
             return;
         };
         if download.request(index, Source::Conn(conn), self.now) {
+            self.intake.begin(self.now);
             let len = download.piece_len(index);
             peer.owe(digest, index, Asked { at: self.now, len, urgent, answers: 1, given_up: false });
             self.outputs.push_back(output);
+            self.spoken.push((conn, digest));
             self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends());
         }
     }
@@ -245,6 +253,7 @@ impl Core {
         };
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         let ours = download.request(index, Source::Conn(conn), self.now);
+        self.intake.begin(self.now);
         let doubled = peer.asked.contains_key(&(digest, index));
         let len = download.piece_len(index);
         peer.owe(digest, index, Asked { at: self.now, len, urgent: false, answers: 1, given_up: !ours });
@@ -329,12 +338,20 @@ impl Core {
             return Err(Violation::PieceLen);
         }
         (peer.queue, peer.used, peer.progress) = (u64::from(queue), self.now, self.now);
-        peer.window.delivered(self.now.micros_since(asked.at), asked.len, peer.queue);
+        let waited = self.now.micros_since(asked.at);
+        self.intake.arrived(asked.len, waited, self.now);
+        peer.window.delivered(waited);
+        self.say(conn, digest, |swarm| Message::Arrived { swarm, index });
         let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
         blob.peer_progress = self.now;
         blob.confirm(conn, index);
         self.store(digest, index, Source::Conn(conn), data);
         Ok(())
+    }
+
+    /// Bytes in flight that each neighbour should have so that all of them together fill our link, however long the path.
+    fn share(&self, blob: &Blob) -> u64 {
+        self.intake.bytes_to_fill() / (blob.members.len() as u64).max(1)
     }
 
     /// Tells a source that a piece is no longer wanted. A web seed cannot be told.
@@ -358,6 +375,12 @@ impl Core {
             self.dirty.insert(digest);
         }
     }
+}
+
+/// Whether an owner may be asked for one more piece, `more` bytes having been asked for and not assigned.
+fn owner_has_room(peer: &Peer, more: u64, len: u64, share: u64) -> bool {
+    let few = peer.asked_bytes + more < OWNER_PIECES * len && !peer.window.is_slow();
+    few || peer.has_room(more, len, share)
 }
 
 /// Length of all pieces of a download but the last, in bytes.

@@ -79,7 +79,7 @@ impl Core {
                 self.with_member(conn, swarm, None, |core, digest| core.rejected_any(conn, digest))
             }
             Message::Hurry { swarm, index } => self.with_member(conn, swarm, Some(index), |core, digest| {
-                core.uploads.hurry(conn, digest, index);
+                core.uploads.hurry(conn, digest, index, core.now);
                 Ok(())
             }),
             Message::Piece { swarm, index, queue, data } => {
@@ -89,6 +89,13 @@ impl Core {
                     core.piece_came(conn, digest, index, queue, (len, data))
                 })
             }
+            Message::Arrived { swarm, index } => {
+                self.with_member(conn, swarm, Some(index), |core, digest| {
+                    core.arrived(conn, digest, index);
+                    Ok(())
+                })
+            }
+            Message::Haves { swarm, indices, queue } => self.peer_has_several(conn, swarm, &indices, queue),
             Message::Reject { swarm, index } => {
                 self.with_member(conn, swarm, Some(index), |core, digest| core.rejected(conn, digest, index))
             }
@@ -218,6 +225,10 @@ impl Core {
             self.dirty.insert(digest);
         }
         Ok(())
+    }
+
+    fn peer_has_several(&mut self, conn: ConnId, swarm: u32, indices: &[PieceIndex], queue: u32) -> Verdict {
+        indices.iter().try_for_each(|index| self.peer_has(conn, swarm, *index, queue))
     }
 
     fn peer_has(&mut self, conn: ConnId, swarm: u32, index: PieceIndex, queue: u32) -> Verdict {

@@ -41,8 +41,9 @@ impl Core {
         }
         if let (Role::Owner, Some(blob)) = (self.role, self.blobs.get_mut(&digest)) {
             blob.promise(conn, index);
+            blob.note_given(index, self.now);
         }
-        self.uploads.push(Job { conn, digest, index, len }, urgent);
+        self.uploads.push(Job { conn, digest, index, len }, urgent, self.now);
         Ok(())
     }
 
@@ -52,12 +53,11 @@ impl Core {
         let busy = self.uploads.queued() > 0 || !self.credits.is_empty();
         let Some(blob) = self.blobs.get_mut(&digest) else { return false };
         let lately =
-            blob.demanded.get(&index).is_some_and(|at| self.now.micros_since(*at) < OWNER_DEMAND_MICROS);
+            blob.given.get(&index).is_some_and(|at| self.now.micros_since(*at) < OWNER_DEMAND_MICROS);
         let elsewhere = blob.availability.get(index.0 as usize).is_some_and(|copies| *copies > 0);
         if busy && elsewhere && lately {
             return false;
         }
-        blob.demanded.insert(index, self.now);
         true
     }
 
@@ -92,7 +92,7 @@ impl Core {
 
     /// Everything that was handed to a connection has gone out.
     pub(super) fn drained(&mut self, conn: ConnId) {
-        for job in self.uploads.drained(conn, self.now) {
+        for job in self.uploads.drained(conn) {
             let mut is_owner = false;
             if let Some(blob) = self.blobs.get_mut(&job.digest) {
                 is_owner = blob.members.get(&conn).is_some_and(|member| member.owner);
@@ -106,6 +106,11 @@ impl Core {
         }
     }
 
+    /// A piece that we sent is with its receiver.
+    pub(super) fn arrived(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) {
+        self.uploads.arrived(conn, digest, index, self.now);
+    }
+
     /// Bytes that wait here to be sent: what neighbours weigh us by. Pieces not chosen yet count as the longest of `digest`.
     pub(super) fn load(&self, digest: &Digest) -> u32 {
         let len = self.blobs.get(digest).and_then(|blob| blob.download.as_ref());
@@ -117,8 +122,10 @@ impl Core {
     /// Fills the free upload slots.
     pub(super) fn send_pieces(&mut self) {
         loop {
-            while self.uploads.ready() < ASSIGN_AHEAD && self.assign() {}
-            let Some(job) = self.uploads.start(self.now) else { break };
+            while !self.credits.is_empty() && self.uploads.ready() < ASSIGN_AHEAD && self.assign() {}
+            let blobs = &self.blobs;
+            let copies = |job: &Job| blobs.get(&job.digest).map_or(0, |blob| blob.copies(job.index));
+            let Some(job) = self.uploads.start(self.now, copies) else { break };
             self.send_piece(&job);
         }
         if let Some(at) = self.uploads.next_stuck(self.now) {
@@ -141,22 +148,23 @@ impl Core {
         if let Some(blob) = self.blobs.get_mut(&digest) {
             blob.used = self.now;
         }
+        self.spoken.push((conn, digest));
         self.outputs.push_back(Output::SendPiece { conn, swarm, digest, index, len, queue });
     }
 
     /// Chooses a piece for the first in line that can take one. False when nobody is.
     fn assign(&mut self) -> bool {
-        let Some(at) = self.credits.iter().position(|(conn, _)| self.uploads.has_room(*conn)) else {
-            return false;
-        };
+        let free = |alone| self.credits.iter().position(|(conn, _)| self.uploads.has_room(*conn, alone));
+        let Some(at) = free(false).or_else(|| free(self.uploads.queued() == 0)) else { return false };
         let Some((conn, digest)) = self.credits.remove(at) else { return false };
         match self.choose_for(conn, digest) {
             Some((index, len)) => {
                 if let Some(blob) = self.blobs.get_mut(&digest) {
                     blob.promise(conn, index);
+                    blob.note_given(index, self.now);
                 }
                 self.say(conn, digest, |swarm| Message::Assign { swarm, index });
-                self.uploads.push(Job { conn, digest, index, len }, false);
+                self.uploads.push(Job { conn, digest, index, len }, false, self.now);
             }
             None => self.say(conn, digest, |swarm| Message::RejectAny { swarm }),
         }
@@ -184,6 +192,7 @@ impl Core {
     pub(super) fn say(&mut self, conn: ConnId, digest: Digest, message: impl FnOnce(u32) -> Message) {
         if let Some(peer) = self.peers.get(&conn) {
             self.outputs.extend(peer.say(conn, &digest, message));
+            self.spoken.push((conn, digest));
         }
     }
 }

@@ -9,7 +9,6 @@ use crate::blob::Blob;
 use crate::download::{Delivery, PieceState};
 use crate::io::{BanReason, CloseReason, ConnId, Output, RejectCause, Source};
 use crate::limits::{REDIAL_MS, WANT_CREDIT_MAX, WANT_EARNED_PER_1000};
-use crate::message::Message;
 
 /// Wait after our own disk refused a piece, doubled each time up to 64-fold, in microseconds.
 const DISK_HOLD_MICROS: u64 = 100_000;
@@ -54,22 +53,10 @@ impl Core {
             }
         }
         self.totals.stored_pieces += 1;
-        self.tell_have(digest, index);
+        self.spread_news(digest, index);
         self.dirty.insert(digest);
         if self.blobs.get(&digest).is_some_and(Blob::is_complete) {
             self.completed(digest);
-        }
-    }
-
-    /// Tells everybody in the swarm that we have a piece, but those who have it too.
-    fn tell_have(&mut self, digest: Digest, index: PieceIndex) {
-        let queue = self.load(&digest);
-        let Some(blob) = self.blobs.get(&digest) else { return };
-        for (conn, peer) in &self.peers {
-            if !blob.members.get(conn).is_some_and(|member| member.pieces.has(index)) {
-                let message = peer.say(*conn, &digest, |swarm| Message::Have { swarm, index, queue });
-                self.outputs.extend(message);
-            }
         }
     }
 

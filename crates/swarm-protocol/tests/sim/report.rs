@@ -18,6 +18,10 @@ pub(crate) struct Report {
     pub(crate) duplicates: f64,
     /// When every piece had left the first owner once, over the time that this takes at least.
     pub(crate) first_copy: f64,
+    /// Time that the first owner's uplink rested before that, over the same.
+    pub(crate) rested: f64,
+    /// Pieces that it sent again before that, over all pieces.
+    pub(crate) again: f64,
     /// The most that an agent sent, over the mean.
     pub(crate) spread: f64,
 }
@@ -56,6 +60,8 @@ impl Report {
             copies: sent / size,
             duplicates: wasted as f64 / (useful + wasted) as f64,
             first_copy: last_first / (size / owner.spec.up as f64),
+            rested: (last_first - owner.busy_micros.1 as f64 / 1e6) / (size / owner.spec.up as f64),
+            again: owner.sent_by_then.1 as f64 / owner.first_sent.len().max(1) as f64 - 1.0,
             spread: uploads.iter().copied().fold(0.0, f64::max) / mean,
         }
     }
@@ -74,13 +80,15 @@ impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "p50 {:.3}  p99 {:.3}  max {:.3}  copies {:.2}  duplicates {:.2} %  first copy {:.2}  upload spread {:.2}",
+            "p50 {:.3}  p99 {:.3}  max {:.3}  copies {:.2}  duplicates {:.2} %  first copy {:.3} (rested {:.3}, again {:.3})  upload spread {:.2}",
             self.p50,
             self.p99,
             self.max,
             self.copies,
             self.duplicates * 100.0,
             self.first_copy,
+            self.rested,
+            self.again,
             self.spread
         )
     }

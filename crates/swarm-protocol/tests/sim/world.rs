@@ -1,7 +1,8 @@
 //! A world in virtual time: real cores and real messages, on modelled links, disks and tracker.
 //!
 //! Every node has one access link with a rate each way. Its connections take turns on the uplink in slices, as fair queueing does; at
-//! the other end slices queue for the downlink in order. Not modelled: loss, the slow start of TCP, and the cost of CPU.
+//! the other end slices queue for the downlink in order, and whoever finds that queue full waits, as TCP does without loss. Headers and
+//! acknowledgements take their share of both links. Not modelled: loss, the slow start of TCP, and the cost of CPU.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -20,6 +21,11 @@ use crate::tracker::Tracker;
 static GOOD: [u8; 4 << 20] = [0; 4 << 20];
 static BAD: [u8; 4 << 20] = [1; 4 << 20];
 
+/// What a downlink's queue holds, in time.
+const QUEUE_MICROS: u64 = 50_000;
+/// Bytes on the wire for a full packet, and of payload in it; an acknowledgement, one for two packets.
+const PACKET: (u64, u64) = (1_514, 1_448);
+const ACK: u64 = 66;
 /// Bytes that one connection sends before the next has its turn.
 const SLICE: u64 = 16 * 1024;
 /// A connection with no more than this unsent counts as drained.
@@ -87,9 +93,17 @@ pub(crate) struct Node {
     pub(crate) stored: BTreeMap<Digest, Vec<(Time, PieceIndex)>>,
     /// When each piece first left; for worlds with one blob.
     pub(crate) first_sent: BTreeMap<PieceIndex, Time>,
+    /// Time that the uplink was busy, in microseconds: in all, and when the last of [`Self::first_sent`] had left.
+    pub(crate) busy_micros: (u64, u64),
+    /// Pieces sent by then.
+    pub(crate) sent_by_then: (u64, u64),
     readers: BTreeMap<(Digest, ReaderId), (u32, u32)>,
     ring: VecDeque<ConnId>,
     sending: bool,
+    /// A retry is planned, because all connections with something to send are held up.
+    held_up: bool,
+    /// Acknowledgements that go out before the next slice, in bytes.
+    acks: u64,
     down_free: Time,
     wake: Time,
 }
@@ -99,6 +113,7 @@ enum Event {
     Input(NodeId, u32, Input),
     Wake(NodeId, u32),
     Slice(NodeId, u32, ConnId, u64),
+    Retry(NodeId, u32),
     Fin(NodeId, u32, ConnId),
     Connect { from: NodeId, life: u32, to: SocketAddr },
     Script(Script),
@@ -170,9 +185,13 @@ impl World {
             banned: Vec::new(),
             stored: BTreeMap::new(),
             first_sent: BTreeMap::new(),
+            busy_micros: (0, 0),
+            sent_by_then: (0, 0),
             readers: BTreeMap::new(),
             ring: VecDeque::new(),
             sending: false,
+            held_up: false,
+            acks: 0,
             down_free: Time(0),
             wake: Time::NEVER,
         });
@@ -265,7 +284,7 @@ impl World {
             limits: node.spec.limits.clone(),
         };
         node.core = Some(Core::new(config, self.now));
-        (node.sending, node.wake) = (false, Time::NEVER);
+        (node.sending, node.held_up, node.wake) = (false, false, Time::NEVER);
         node.ring.clear();
         node.readers.clear();
     }
@@ -297,6 +316,12 @@ impl World {
             Event::Slice(node, life, conn, sent) => {
                 if self.lives[node] == life {
                     self.slice_sent(node, conn, sent);
+                }
+            }
+            Event::Retry(node, life) => {
+                if self.lives[node] == life {
+                    self.nodes[node].held_up = false;
+                    self.send_slice(node);
                 }
             }
             Event::Fin(node, life, conn) => {
@@ -524,15 +549,37 @@ impl World {
         if self.nodes[id].sending {
             return;
         }
-        let Some(conn) = self.nodes[id].ring.pop_front() else { return };
+        let Some(conn) = self.next_in_ring(id) else { return };
         let Some(side) = self.sides.get_mut(&(id, conn)) else { return self.send_slice(id) };
         side.in_ring = false;
         let slice = side.queued.min(SLICE);
         let node = &mut self.nodes[id];
-        let micros = slice * 1_000_000 / node.spec.up;
+        let bytes = on_wire(slice) + std::mem::take(&mut node.acks);
+        let micros = bytes * 1_000_000 / node.spec.up;
         node.sending = true;
+        node.busy_micros.0 += micros;
         let (at, life) = (self.now.plus_micros(micros), self.lives[id]);
         self.push(at, Event::Slice(id, life, conn, slice));
+    }
+
+    /// The next connection whose turn it is and whose receiver has room in its queue. Without any, tries again when one has.
+    fn next_in_ring(&mut self, id: NodeId) -> Option<ConnId> {
+        let mut free_at = Time::NEVER;
+        for _ in 0..self.nodes[id].ring.len() {
+            let conn = self.nodes[id].ring.pop_front()?;
+            let Some(other) = self.sides.get(&(id, conn)).map(|side| side.other) else { continue };
+            let backlog = self.nodes[other].down_free.micros_since(self.now);
+            if backlog < QUEUE_MICROS {
+                return Some(conn);
+            }
+            free_at = free_at.min(self.now.plus_micros(backlog - QUEUE_MICROS + 1));
+            self.nodes[id].ring.push_back(conn);
+        }
+        if free_at < Time::NEVER && !std::mem::replace(&mut self.nodes[id].held_up, true) {
+            let life = self.lives[id];
+            self.push(free_at, Event::Retry(id, life));
+        }
+        None
     }
 
     /// A slice is through the uplink: passes it through the other's downlink, and begins the next one.
@@ -577,7 +624,13 @@ impl World {
             Item::Message(message) => {
                 if let Message::Piece { index, .. } = &message {
                     let now = self.now;
-                    self.nodes[id].first_sent.entry(*index).or_insert(now);
+                    let node = &mut self.nodes[id];
+                    node.sent_by_then.0 += 1;
+                    node.first_sent.entry(*index).or_insert_with(|| {
+                        node.busy_micros.1 = node.busy_micros.0;
+                        node.sent_by_then.1 = node.sent_by_then.0;
+                        now
+                    });
                 }
                 self.push(at, Event::Input(other, life, Input::Received { conn: other_conn, message }));
             }
@@ -591,8 +644,14 @@ impl World {
     /// When bytes that reach a node's downlink at `arrival` are through it.
     fn down(&mut self, id: NodeId, arrival: Time, bytes: u64) -> Time {
         let node = &mut self.nodes[id];
-        let micros = bytes * 1_000_000 / node.spec.down;
+        node.acks += bytes / (2 * PACKET.1) * ACK;
+        let micros = on_wire(bytes) * 1_000_000 / node.spec.down;
         node.down_free = arrival.max(node.down_free).plus_micros(micros);
         node.down_free
     }
+}
+
+/// Bytes on the wire for some payload.
+fn on_wire(payload: u64) -> u64 {
+    payload + payload.div_ceil(PACKET.1) * (PACKET.0 - PACKET.1)
 }
