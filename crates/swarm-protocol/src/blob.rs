@@ -1,6 +1,6 @@
 //! What this process knows of one blob's swarm: who takes part, what they have, who reads here, and how it is going.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -43,6 +43,8 @@ pub(crate) struct Member {
     pub(crate) promised: Option<Bitfield>,
     /// Our `RequestAny` that it has not answered.
     pub(crate) credits: u32,
+    /// When each of these was sent, the oldest first.
+    pub(crate) asked_any: VecDeque<Time>,
     /// No `RequestAny` before this.
     pub(crate) any_hold: Time,
     /// How many of our [`Blob::news`] it has been told.
@@ -72,6 +74,7 @@ impl Member {
             early,
             promised: None,
             credits: 0,
+            asked_any: VecDeque::new(),
             news_told: 0,
             any_hold: Time(0),
             holds,

@@ -23,7 +23,7 @@
 //! # Rooms
 //!
 //! `download` owns the states of pieces (`download/STATE.md` has the drawing), `pick` chooses among them, `window` sizes requests,
-//! `upload` orders what is sent, `announce`, `dial` and `ban` keep their own time, `core` joins them. `tests/sim.rs` runs many cores in
+//! `upload` orders what is sent, `pace` measures how fast pieces travel, `announce`, `dial` and `ban` keep their own time, `core` joins them. `tests/sim.rs` runs many cores in
 //! virtual time.
 
 mod announce;

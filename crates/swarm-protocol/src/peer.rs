@@ -13,8 +13,10 @@ use crate::window::Window;
 /// A piece that the peer owes us.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
-    /// When it was asked for.
+    /// When it was asked for, or the owner chose it.
     pub(crate) at: Time,
+    /// When it, or anything, was asked for.
+    pub(crate) since: Time,
     /// Its length in bytes.
     pub(crate) len: u64,
     /// Whether the peer knows that a reader waits for it.

@@ -239,14 +239,14 @@ fn an_owner_assigns_distinct_pieces_and_says_so_first() {
 #[test]
 fn a_cancelled_piece_is_rejected_or_arrives_and_both_are_fine() {
     let mut bench = Bench::seeding(Role::Agent);
-    for index in 0..5 {
+    for index in 0..7 {
         bench.say(1, Message::Request { swarm: 7, index: PieceIndex(index), urgent: false });
     }
-    // Four are being sent, the fifth waits.
+    // Six are being sent, the seventh waits.
     let late = bench.say(1, Message::Cancel { swarm: 7, index: PieceIndex(0) });
     assert!(late.is_empty());
-    let queued = bench.say(1, Message::Cancel { swarm: 7, index: PieceIndex(4) });
-    assert!(sends(&queued, |message| matches!(message, Message::Reject { index: PieceIndex(4), .. })));
+    let queued = bench.say(1, Message::Cancel { swarm: 7, index: PieceIndex(6) });
+    assert!(sends(&queued, |message| matches!(message, Message::Reject { index: PieceIndex(6), .. })));
 }
 
 #[test]

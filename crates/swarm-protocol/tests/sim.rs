@@ -79,16 +79,16 @@ fn an_owner_sends_every_piece_once_before_its_uplink_rests() {
     for seed in 1..=2 {
         let flash = flash(8, 20, 8 * MIB, seed);
         let report = flash.report();
-        // Every piece has left after the time that one copy takes, so nothing else went out before, and nothing was waited for.
-        assert!(report.first_copy <= 1.08, "{report}");
+        // An owner's uplink never rests while some piece has not left it, and carries next to nothing else before: the rest is headers.
+        assert!(report.rested <= 0.03 && report.again <= 0.03 && report.first_copy <= 1.12, "{report}");
     }
 }
 
 #[test]
 fn sixty_four_agents_share_one_slow_owner() {
-    let report = flash(64, 20, 8 * MIB, 1).report();
+    let report = flash(64, 10, 16 * MIB, 1).report();
     println!("{report}");
-    assert!(report.p50 <= 1.6 && report.max <= 1.8 && report.copies <= 1.8, "{report}");
+    assert!(report.p50 <= 1.5 && report.max <= 1.6 && report.copies <= 1.4, "{report}");
     assert!(report.duplicates <= 0.03, "{report}");
 }
 
@@ -256,7 +256,7 @@ fn readers_get_pieces_in_order_without_making_the_swarm_sequential() {
     let (with, without) = (mean(&streaming), mean(&background));
     println!("half in order after {with:.2} s, without readers {without:.2} s");
     // The whole takes 6.7 s at best, and half of it, in the best order, half of that.
-    assert!(with < 2.5 && without < 2.5, "{with} {without}");
+    assert!(with < 2.7 && without < 2.7, "{with} {without}");
 }
 
 #[test]

@@ -91,6 +91,7 @@ impl Core {
                 self.outputs.push_back(output);
                 self.spoken.push((*conn, digest));
                 member.credits += 1;
+                member.asked_any.push_back(self.now);
                 credits += 1;
             }
         }
@@ -175,7 +176,11 @@ impl Core {
         if download.request(index, Source::Conn(conn), self.now) {
             self.intake.begin(self.now);
             let len = download.piece_len(index);
-            peer.owe(digest, index, Asked { at: self.now, len, urgent, answers: 1, given_up: false });
+            peer.owe(
+                digest,
+                index,
+                Asked { at: self.now, since: self.now, len, urgent, answers: 1, given_up: false },
+            );
             self.outputs.push_back(output);
             self.spoken.push((conn, digest));
             self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends());
@@ -247,6 +252,7 @@ impl Core {
             return Err(Violation::Unrequested);
         };
         member.credits -= 1;
+        let since = member.asked_any.pop_front().unwrap_or(self.now);
         self.prefer_owner(conn, digest, index);
         let Some(download) = self.blobs.get_mut(&digest).and_then(|blob| blob.download.as_mut()) else {
             return Ok(());
@@ -256,7 +262,11 @@ impl Core {
         self.intake.begin(self.now);
         let doubled = peer.asked.contains_key(&(digest, index));
         let len = download.piece_len(index);
-        peer.owe(digest, index, Asked { at: self.now, len, urgent: false, answers: 1, given_up: !ours });
+        peer.owe(
+            digest,
+            index,
+            Asked { at: self.now, since, len, urgent: false, answers: 1, given_up: !ours },
+        );
         self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends());
         if !ours && !doubled {
             self.say(conn, digest, |swarm| Message::Cancel { swarm, index });
@@ -296,6 +306,7 @@ impl Core {
             return Err(Violation::Unrequested);
         };
         member.credits -= 1;
+        member.asked_any.pop_front();
         member.any_hold = self.now.plus_micros(REJECT_HOLD_MICROS);
         self.dirty.insert(digest);
         Ok(())
@@ -339,7 +350,7 @@ impl Core {
         }
         (peer.queue, peer.used, peer.progress) = (u64::from(queue), self.now, self.now);
         let waited = self.now.micros_since(asked.at);
-        self.intake.arrived(asked.len, waited, self.now);
+        self.intake.arrived(asked.len, self.now.micros_since(asked.since), self.now);
         peer.window.delivered(waited);
         self.say(conn, digest, |swarm| Message::Arrived { swarm, index });
         let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
