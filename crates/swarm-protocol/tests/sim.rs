@@ -79,8 +79,9 @@ fn an_owner_sends_every_piece_once_before_its_uplink_rests() {
     for seed in 1..=2 {
         let flash = flash(8, 20, 8 * MIB, seed);
         let report = flash.report();
-        // An owner's uplink never rests while some piece has not left it, and carries next to nothing else before: the rest is headers.
-        assert!(report.rested <= 0.03 && report.again <= 0.03 && report.first_copy <= 1.12, "{report}");
+        // An owner's uplink never rests while some piece has not left it, and carries little else before: the last few share it with
+        // second copies, which weighs more in so small a blob.
+        assert!(report.rested <= 0.01 && report.again <= 0.08 && report.first_copy <= 1.15, "{report}");
     }
 }
 

@@ -250,7 +250,7 @@ impl Core {
         let Some(download) = blob.download.as_ref().filter(|_| fresh) else { return Ok(()) };
         // What we have, or have asked for, changes nothing for us; nor does what only somebody has who may not be asked for more now,
         // unless a reader waits for it.
-        let askable = peer.window.has_room(peer.asked_bytes, download.piece_len(index));
+        let askable = peer.has_room(0, download.piece_len(index), u64::MAX);
         if download.missing().has(index) && (askable || !blob.readers.is_empty()) {
             self.dirty.insert(digest);
         }

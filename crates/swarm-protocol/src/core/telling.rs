@@ -88,5 +88,7 @@ impl Core {
 
 /// Owners that lack pieces are told like everybody; those that have all need news only to weigh copies.
 fn has_owner(blob: Option<&Blob>) -> bool {
-    blob.is_some_and(|blob| blob.members.values().any(|member| member.owner && member.news_told < blob.news.len()))
+    blob.is_some_and(|blob| {
+        blob.members.values().any(|member| member.owner && member.news_told < blob.news.len())
+    })
 }
