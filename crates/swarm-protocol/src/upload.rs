@@ -140,12 +140,18 @@ impl Uploads {
         found.is_some_and(|handed| !handed.void)
     }
 
-    /// A receiver has a piece.
-    pub(crate) fn arrived(&mut self, conn: ConnId, digest: Digest, index: PieceIndex, now: Time) {
-        if let Some(handed) = self.finish(conn, digest, index, |_| true) {
-            self.pace.arrived(handed.job.len, now.micros_since(handed.at), now);
-            self.rest();
-        }
+    /// A receiver has a piece: the job when its leaving was not known yet, because the receiver's word was faster than the driver's.
+    pub(crate) fn arrived(
+        &mut self,
+        conn: ConnId,
+        digest: Digest,
+        index: PieceIndex,
+        now: Time,
+    ) -> Option<Job> {
+        let handed = self.finish(conn, digest, index, |_| true)?;
+        self.pace.arrived(handed.job.len, now.micros_since(handed.at), now);
+        self.rest();
+        (!handed.drained).then_some(handed.job)
     }
 
     /// A connection has let go of what it was handed: the pieces of which that is news.

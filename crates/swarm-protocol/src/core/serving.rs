@@ -93,22 +93,28 @@ impl Core {
     /// Everything that was handed to a connection has gone out.
     pub(super) fn drained(&mut self, conn: ConnId) {
         for job in self.uploads.drained(conn) {
-            let mut is_owner = false;
-            if let Some(blob) = self.blobs.get_mut(&job.digest) {
-                is_owner = blob.members.get(&conn).is_some_and(|member| member.owner);
-                blob.sent_bytes += job.len;
-            }
-            if is_owner {
-                self.totals.sent_to_owners_bytes += job.len;
-            } else {
-                self.totals.sent_to_peers_bytes += job.len;
-            }
+            self.count_sent(&job);
         }
     }
 
     /// A piece that we sent is with its receiver.
     pub(super) fn arrived(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) {
-        self.uploads.arrived(conn, digest, index, self.now);
+        if let Some(job) = self.uploads.arrived(conn, digest, index, self.now) {
+            self.count_sent(&job);
+        }
+    }
+
+    fn count_sent(&mut self, job: &Job) {
+        let mut is_owner = false;
+        if let Some(blob) = self.blobs.get_mut(&job.digest) {
+            is_owner = blob.members.get(&job.conn).is_some_and(|member| member.owner);
+            blob.sent_bytes += job.len;
+        }
+        if is_owner {
+            self.totals.sent_to_owners_bytes += job.len;
+        } else {
+            self.totals.sent_to_peers_bytes += job.len;
+        }
     }
 
     /// Bytes that wait here to be sent: what neighbours weigh us by. Pieces not chosen yet count as the longest of `digest`.
