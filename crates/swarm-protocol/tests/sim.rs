@@ -392,63 +392,6 @@ fn an_owner_helps_when_the_only_complete_agent_is_too_busy() {
     assert!(fleet.max <= 1.2, "{fleet}");
 }
 
-/// Prints, for every tenth of the bound, how many pieces had left the owner and how many the agents had.
-fn progress(flash: &Flash) {
-    let end = flash.world.now.0;
-    let released: Vec<u64> = flash.world.nodes[flash.owner].first_sent.values().map(|at| at.0).collect();
-    let stored = |agent: &NodeId, at: u64| {
-        flash.world.nodes[*agent].stored[&flash.digest].iter().filter(|(time, _)| time.0 <= at).count()
-    };
-    for at in (1..=20).map(|step| end * step / 20) {
-        let counts: Vec<usize> = flash.agents.iter().map(|agent| stored(agent, at)).collect();
-        let mean = counts.iter().sum::<usize>() / counts.len();
-        let left = released.iter().filter(|time| **time <= at).count();
-        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-        println!("{:6.2} s: {left} have left, agents have {least} .. {mean} .. {most}", at as f64 / 1e6);
-    }
-}
-
-/// For tuning: `SIM=count,mbit,mib,seeds cargo test -p shoal-swarm-protocol --release --test sim table -- --ignored --nocapture`.
-/// With `READERS=1` every agent also reads the blob in order, as a runtime does.
-#[test]
-#[ignore = "prints figures, asserts nothing"]
-fn table() {
-    let text = std::env::var("SIM").unwrap_or_else(|_| "16,20,32,3".to_owned());
-    let numbers: Vec<u64> = text.split(',').map(|number| number.parse().unwrap()).collect();
-    let [count, mbit, mib, seeds] = numbers[..] else { panic!("SIM=count,mbit,mib,seeds") };
-    let readers = std::env::var_os("READERS").is_some();
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    for seed in 1..=seeds {
-        let spec = |role| {
-            let mut spec = Spec::new(role, mbit);
-            if role == Role::Owner {
-                spec.up = number("OWNER").map_or(spec.up, |mbit| mbit * 125_000);
-            }
-            let limits = &mut spec.limits;
-            limits.uploads_max = number("UPLOADS").map_or(limits.uploads_max, |number| number as u32);
-            limits.window_start_bytes = number("START").unwrap_or(limits.window_start_bytes);
-            limits.window_max_bytes = number("WINDOW").unwrap_or(limits.window_max_bytes);
-            let neighbours = number("NEIGHBOURS").map(|number| number as u32);
-            limits.neighbours_wanted = neighbours.unwrap_or(limits.neighbours_wanted);
-            spec
-        };
-        let mut flash = Flash::of(count as usize, mib * MIB, seed, spec);
-        for agent in flash.agents.clone() {
-            flash.world.at_ms(1, Script::Open(agent, flash.digest));
-            if readers {
-                flash.world.at_ms(1, Script::Read(agent, flash.digest, 64));
-            }
-        }
-        flash.finish(400_000);
-        let mean =
-            flash.agents.iter().map(|agent| in_order(&flash.world, *agent, &flash.digest)).sum::<f64>();
-        if std::env::var_os("PROGRESS").is_some() {
-            progress(&flash);
-        }
-        println!("{}; half in order after {:.2} s", flash.report(), mean / count as f64);
-    }
-}
-
 /// Neighbours of a node that take part in a blob.
 fn neighbours(world: &World, node: NodeId, digest: &Digest) -> u32 {
     let status = world.nodes[node].core.as_ref().and_then(|core| core.status(digest));
