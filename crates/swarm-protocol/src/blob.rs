@@ -7,12 +7,14 @@ use bytes::Bytes;
 use fastrand::Rng;
 use shoal_swarm_types::{Bitfield, Metainfo, PeerId, PeerInfo, PieceIndex, Zone};
 
+use crate::availability::Availability;
 use crate::download::Download;
 use crate::io::{ConnId, ReaderId, Time};
 use crate::limits::{
     CANDIDATES_MAX, GIVEN_MAX, OWNER_DEMAND_MICROS, WANT_CREDIT_MAX, WEB_RETRY_MS, WEB_SEEDS_MAX,
 };
 use crate::message::Pieces;
+use crate::sorted::SortedMap;
 use crate::stats::Received;
 
 /// How far a blob is from being exchanged.
@@ -155,9 +157,13 @@ pub(crate) struct Blob {
     /// The state of its pieces, once [`Phase::Ready`].
     pub(crate) download: Option<Download>,
     /// Connected peers that take part.
-    pub(crate) members: BTreeMap<ConnId, Member>,
+    pub(crate) members: SortedMap<ConnId, Member>,
+    /// How many of the members are owners, and how many of these have everything.
+    owners: (usize, usize),
+    /// Peers who have heard our Join and may not have answered yet.
+    pub(crate) to_come: Vec<ConnId>,
     /// For each piece, how many members have it, or were promised it by us.
-    pub(crate) availability: Vec<u32>,
+    pub(crate) availability: Availability,
     /// Pieces in the order in which we got them, for those who are not told at once.
     pub(crate) news: Vec<PieceIndex>,
     /// When owners were last told.
@@ -205,8 +211,10 @@ impl Blob {
             metainfo: None,
             grant: Bytes::new(),
             download: None,
-            members: BTreeMap::new(),
-            availability: Vec::new(),
+            members: SortedMap::default(),
+            owners: (0, 0),
+            to_come: Vec::new(),
+            availability: Availability::default(),
             news: Vec::new(),
             owners_told: now,
             readers: BTreeMap::new(),
@@ -245,13 +253,27 @@ impl Blob {
 
     /// How many members have a piece, or were promised it.
     pub(crate) fn copies(&self, index: PieceIndex) -> u32 {
-        self.availability.get(index.0 as usize).copied().unwrap_or(0)
+        self.availability.of(index)
+    }
+
+    /// Number of members that are owners.
+    pub(crate) const fn owner_count(&self) -> usize {
+        self.owners.0
+    }
+
+    /// Number of members that are owners and have every piece.
+    pub(crate) const fn complete_owners(&self) -> usize {
+        self.owners.1
     }
 
     /// A member is there: counts what it has. Only once the size is known.
     pub(crate) fn add_member(&mut self, conn: ConnId, member: Member) {
         for index in member.pieces.iter() {
-            self.availability[index.0 as usize] += 1;
+            self.availability.add(index);
+        }
+        if member.owner {
+            self.owners.0 += 1;
+            self.owners.1 += usize::from(member.pieces.is_full());
         }
         self.members.insert(conn, Member { news_told: self.news.len(), ..member });
     }
@@ -259,9 +281,15 @@ impl Blob {
     /// A member is gone: what it had counts no longer.
     pub(crate) fn remove_member(&mut self, conn: ConnId) -> Option<Member> {
         let member = self.members.remove(&conn)?;
-        if member.early.is_none() && !self.availability.is_empty() {
-            for (index, count) in (0..).map(PieceIndex).zip(&mut self.availability) {
-                *count -= u32::from(member.pieces.has(index) || member.is_promised(index));
+        if member.early.is_none() {
+            if member.owner {
+                self.owners.0 -= 1;
+                self.owners.1 -= usize::from(member.pieces.is_full());
+            }
+            let promised = member.promised.iter().flat_map(Bitfield::iter);
+            let promised = promised.filter(|index| !member.pieces.has(*index));
+            for index in member.pieces.iter().chain(promised) {
+                self.availability.remove(index);
             }
         }
         Some(member)
@@ -273,9 +301,10 @@ impl Blob {
         if !member.pieces.set(index) {
             return false;
         }
+        self.owners.1 += usize::from(member.owner && member.pieces.is_full());
         let counted = member.promised.as_mut().is_some_and(|promised| promised.unset(index));
         if !counted {
-            self.availability[index.0 as usize] += 1;
+            self.availability.add(index);
         }
         true
     }
@@ -286,7 +315,9 @@ impl Blob {
         let Some(member) = self.members.get_mut(&conn) else { return };
         let fresh = !member.pieces.has(index)
             && member.promised.get_or_insert_with(|| Bitfield::empty(count)).set(index);
-        self.availability[index.0 as usize] += u32::from(fresh);
+        if fresh {
+            self.availability.add(index);
+        }
     }
 
     /// We, an owner, send a piece to somebody. What was long ago is forgotten.
@@ -301,14 +332,18 @@ impl Blob {
     pub(crate) fn unpromise(&mut self, conn: ConnId, index: PieceIndex) {
         let Some(member) = self.members.get_mut(&conn) else { return };
         let counted = member.promised.as_mut().is_some_and(|promised| promised.unset(index));
-        self.availability[index.0 as usize] -= u32::from(counted);
+        if counted {
+            self.availability.remove(index);
+        }
     }
 
     /// A member turned out not to have a piece.
     pub(crate) fn correct(&mut self, conn: ConnId, index: PieceIndex) {
         let Some(member) = self.members.get_mut(&conn) else { return };
+        let was_full = member.pieces.is_full();
         if member.pieces.unset(index) {
-            self.availability[index.0 as usize] -= 1;
+            self.owners.1 -= usize::from(member.owner && was_full);
+            self.availability.remove(index);
         }
     }
 

@@ -33,6 +33,7 @@ use crate::io::{ConnId, Input, Output, Role, Time};
 use crate::limits::Limits;
 use crate::pace::Pace;
 use crate::peer::Peer;
+use crate::sorted::SortedMap;
 use crate::stats::Totals;
 use crate::timers::{Timer, Timers};
 use crate::upload::Uploads;
@@ -63,7 +64,9 @@ pub struct Core {
     now: Time,
     outputs: VecDeque<Output>,
     timers: Timers,
-    peers: BTreeMap<ConnId, Peer>,
+    peers: SortedMap<ConnId, Peer>,
+    /// Bytes of pieces that all peers together owe us, as far as we count on them.
+    asked_bytes: u64,
     by_id: BTreeMap<PeerId, ConnId>,
     /// Who was behind connections that closed lately: their last pieces may still prove corrupt.
     departed: VecDeque<(ConnId, PeerId, SocketAddr)>,
@@ -79,6 +82,10 @@ pub struct Core {
     totals: Totals,
     /// Blobs for which something may be asked for now.
     dirty: BTreeSet<Digest>,
+    /// Neighbours with something new for us: they alone may be asked for more, if their blob is not dirty.
+    nudged: Vec<(ConnId, Digest)>,
+    /// Nothing more was asked for, because too much is on its way.
+    is_sated: bool,
     /// To whom something was said about which blob since the last settling.
     spoken: Vec<(ConnId, Digest)>,
     /// A connection may be wanted now.
@@ -96,7 +103,8 @@ impl Core {
             now,
             outputs: VecDeque::new(),
             timers: Timers::default(),
-            peers: BTreeMap::new(),
+            peers: SortedMap::default(),
+            asked_bytes: 0,
             by_id: BTreeMap::new(),
             departed: VecDeque::new(),
             blobs: BTreeMap::new(),
@@ -108,6 +116,8 @@ impl Core {
             bans: Bans::new(config.limits.ban_ms),
             totals: Totals::default(),
             dirty: BTreeSet::new(),
+            nudged: Vec::new(),
+            is_sated: false,
             spoken: Vec::new(),
             may_dial: false,
             limits: config.limits,
@@ -187,6 +197,11 @@ impl Core {
 
     /// Does what follows from the state as it is now.
     fn settle(&mut self) {
+        while let Some((conn, digest)) = self.nudged.pop() {
+            if !self.dirty.contains(&digest) {
+                self.ask_nudged(conn, digest);
+            }
+        }
         while let Some(digest) = self.dirty.pop_first() {
             self.ask(digest);
         }

@@ -22,11 +22,12 @@
 //!
 //! # Rooms
 //!
-//! `download` owns the states of pieces (`download/STATE.md` has the drawing), `pick` chooses among them, `window` sizes requests,
+//! `download` owns the states of pieces (`download/STATE.md` has the drawing), `pick` and `availability` choose among them, `window` sizes requests,
 //! `upload` orders what is sent, `pace` measures how fast pieces travel, `announce`, `dial` and `ban` keep their own time, `core` joins them. `tests/sim.rs` runs many cores in
 //! virtual time.
 
 mod announce;
+mod availability;
 mod ban;
 mod blob;
 pub mod codec;
@@ -40,6 +41,7 @@ pub mod message;
 mod pace;
 mod peer;
 mod pick;
+mod sorted;
 pub mod stats;
 mod timers;
 mod upload;

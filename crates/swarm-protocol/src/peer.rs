@@ -71,6 +71,10 @@ pub(crate) struct Peer {
     pub(crate) asked: BTreeMap<(Digest, PieceIndex), Asked>,
     /// Bytes of the pieces in `asked` that we count on.
     pub(crate) asked_bytes: u64,
+    /// Number of the pieces in `asked` that we do not count on.
+    pub(crate) given_up: u32,
+    /// Its `RequestAny` that wait here.
+    pub(crate) credits: u32,
     /// The load that it last told us, in bytes.
     pub(crate) queue: u64,
     /// How much to ask of it.
@@ -104,6 +108,8 @@ impl Peer {
             theirs: BTreeMap::new(),
             asked: BTreeMap::new(),
             asked_bytes: 0,
+            given_up: 0,
+            credits: 0,
             queue: 0,
             window,
             next_channel: 0,
@@ -130,8 +136,8 @@ impl Peer {
         self.theirs.values().any(|channel| !channel.void && channel.digest == *digest)
     }
 
-    /// Notes that the peer owes us a piece, or owes it twice.
-    pub(crate) fn owe(&mut self, digest: Digest, index: PieceIndex, asked: Asked) {
+    /// Notes that the peer owes us a piece, or owes it twice. `total` counts what all peers owe.
+    pub(crate) fn owe(&mut self, digest: Digest, index: PieceIndex, asked: Asked, total: &mut u64) {
         if let Some(standing) = self.asked.get_mut(&(digest, index)) {
             standing.answers += 1;
             return;
@@ -139,32 +145,40 @@ impl Peer {
         if self.asked_bytes == 0 {
             self.progress = asked.at;
         }
-        if !asked.given_up {
+        if asked.given_up {
+            self.given_up += 1;
+        } else {
             self.asked_bytes += asked.len;
+            *total += asked.len;
         }
         self.asked.insert((digest, index), asked);
     }
 
     /// The peer has said a last word on a piece. In the result, `answers` is the number of those still to come.
-    pub(crate) fn settle(&mut self, digest: Digest, index: PieceIndex) -> Option<Asked> {
+    pub(crate) fn settle(&mut self, digest: Digest, index: PieceIndex, total: &mut u64) -> Option<Asked> {
         let standing = self.asked.get_mut(&(digest, index))?;
         standing.answers -= 1;
         if standing.answers > 0 {
             return Some(*standing);
         }
         let asked = self.asked.remove(&(digest, index))?;
-        if !asked.given_up {
+        if asked.given_up {
+            self.given_up -= 1;
+        } else {
             self.asked_bytes -= asked.len;
+            *total -= asked.len;
         }
         Some(asked)
     }
 
     /// We count on a piece no longer. False when we did not.
-    pub(crate) fn give_up(&mut self, digest: Digest, index: PieceIndex) -> bool {
+    pub(crate) fn give_up(&mut self, digest: Digest, index: PieceIndex, total: &mut u64) -> bool {
         match self.asked.get_mut(&(digest, index)) {
             Some(asked) if !asked.given_up => {
                 asked.given_up = true;
+                self.given_up += 1;
                 self.asked_bytes -= asked.len;
+                *total -= asked.len;
                 true
             }
             _ => false,
@@ -172,14 +186,17 @@ impl Peer {
     }
 
     /// Forgets what the peer owes us of one blob, and returns those pieces that we counted on.
-    pub(crate) fn void_asked(&mut self, digest: &Digest) -> Vec<PieceIndex> {
+    pub(crate) fn void_asked(&mut self, digest: &Digest, total: &mut u64) -> Vec<PieceIndex> {
         let mut counted = Vec::new();
         self.asked.retain(|(of, index), asked| {
             if of != digest {
                 return true;
             }
-            if !asked.given_up {
+            if asked.given_up {
+                self.given_up -= 1;
+            } else {
                 self.asked_bytes -= asked.len;
+                *total -= asked.len;
                 counted.push(*index);
             }
             false
@@ -196,7 +213,14 @@ impl Peer {
 
     /// Whether the peer is slow and still has to answer for pieces that we gave up: then it is not asked for more.
     pub(crate) fn has_unanswered_slowly(&self) -> bool {
-        self.window.is_slow() && self.asked.values().any(|asked| asked.given_up)
+        self.window.is_slow() && self.given_up > 0
+    }
+
+    /// The pieces of a blob that we gave up, and for which it still has to answer.
+    pub(crate) fn given_up_of(&self, digest: Digest) -> impl Iterator<Item = PieceIndex> {
+        let asked = self.asked.iter().take(if self.given_up > 0 { usize::MAX } else { 0 });
+        let given_up = asked.filter(move |((of, _), asked)| asked.given_up && *of == digest);
+        given_up.map(|((_, index), _)| *index)
     }
 
     /// When to lose patience with what the peer owes us.

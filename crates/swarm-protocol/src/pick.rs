@@ -5,71 +5,47 @@
 use fastrand::Rng;
 use shoal_swarm_types::{Bitfield, PieceIndex};
 
-/// The piece in both sets that fewest neighbours have; a random one of several.
+use crate::availability::Availability;
+
+/// The piece in both sets, and not among `excluded`, that fewest neighbours have; a random one of several.
 pub(crate) fn rarest(
     missing: &Bitfield,
     offered: &Bitfield,
-    availability: &[u32],
+    excluded: impl Iterator<Item = PieceIndex>,
+    availability: &Availability,
     rng: &mut Rng,
 ) -> Option<PieceIndex> {
-    least(both(missing.as_bytes(), offered.as_bytes()), availability, rng)
+    let mut among: Vec<u64> = missing.words().zip(offered.words()).map(|(a, b)| a & b).collect();
+    for PieceIndex(index) in excluded {
+        if let Some(word) = among.get_mut(index as usize / 64) {
+            *word &= !(1 << (63 - index % 64));
+        }
+    }
+    availability.rarest(&among, rng)
 }
 
 /// The piece that an owner sends next to somebody: of those it has and the other lacks, the one with fewest copies, counting the ones
-/// under way; the first of several. `given` are the pieces that the other has, or was promised.
+/// under way; the first of several. `promised` are the pieces that are on their way to the other.
 ///
 /// The order does not matter to the swarm, because nobody else is given the same piece meanwhile; but everybody who reads the blob in
 /// order finds its beginning in the swarm early.
-pub(crate) fn least_copied(present: &Bitfield, given: &Bitfield, copies: &[u32]) -> Option<PieceIndex> {
-    let (present, given) = (present.as_bytes(), given.as_bytes());
-    let bytes = present.iter().zip(given).map(|(ours, theirs)| ours & !theirs);
-    let weight = |index: &u32| copies.get(*index as usize).copied().unwrap_or(0);
-    set_bits(bytes).min_by_key(weight).map(PieceIndex)
+pub(crate) fn least_copied(
+    present: &Bitfield,
+    theirs: &Bitfield,
+    promised: Option<&Bitfield>,
+    copies: &Availability,
+) -> Option<PieceIndex> {
+    let mut among: Vec<u64> =
+        present.words().zip(theirs.words()).map(|(ours, theirs)| ours & !theirs).collect();
+    if let Some(promised) = promised {
+        among.iter_mut().zip(promised.words()).for_each(|(word, promised)| *word &= !promised);
+    }
+    copies.rarest_first(&among)
 }
 
 /// Whether the sets have a piece in common.
 pub(crate) fn overlap(one: &Bitfield, other: &Bitfield) -> bool {
-    one.as_bytes().iter().zip(other.as_bytes()).any(|(a, b)| a & b != 0)
-}
-
-fn both<'a>(one: &'a [u8], other: &'a [u8]) -> impl Iterator<Item = u32> + 'a {
-    set_bits(one.iter().zip(other).map(|(a, b)| a & b))
-}
-
-/// The positions of the bits that are set, piece 0 being the highest bit of the first byte.
-fn set_bits(bytes: impl Iterator<Item = u8>) -> impl Iterator<Item = u32> {
-    (0_u32..).step_by(8).zip(bytes).flat_map(|(base, byte)| {
-        let mut rest = byte;
-        std::iter::from_fn(move || {
-            if rest == 0 {
-                return None;
-            }
-            let bit = rest.leading_zeros();
-            rest &= !(0x80 >> bit);
-            Some(base + bit)
-        })
-    })
-}
-
-/// One of the candidates with the least weight, each with the same chance.
-fn least(candidates: impl Iterator<Item = u32>, weights: &[u32], rng: &mut Rng) -> Option<PieceIndex> {
-    let mut best = None;
-    let mut best_weight = u32::MAX;
-    let mut ties = 0;
-    for index in candidates {
-        let weight = weights.get(index as usize).copied().unwrap_or(0);
-        if weight > best_weight {
-            continue;
-        }
-        if weight < best_weight {
-            (best_weight, ties) = (weight, 0);
-        }
-        ties += 1;
-        if rng.u32(0..ties) == 0 {
-            best = Some(PieceIndex(index));
-        }
-    }
-    best
+    one.words().zip(other.words()).any(|(a, b)| a & b != 0)
 }
 
 #[cfg(test)]
@@ -82,35 +58,38 @@ mod tests {
         field
     }
 
+    fn copies(counts: &[u32]) -> Availability {
+        let mut copies = Availability::new(counts.len() as u32);
+        for (index, count) in (0..).map(PieceIndex).zip(counts) {
+            (0..*count).for_each(|_| copies.add(index));
+        }
+        copies
+    }
+
     #[test]
     fn the_rarest_of_what_is_missing_and_offered() {
         let mut rng = Rng::with_seed(1);
         let (missing, offered) = (field(20, &[1, 2, 9, 17]), field(20, &[2, 9, 17, 19]));
-        let mut availability = vec![5; 20];
-        availability[9] = 2;
-        availability[1] = 0;
-        assert_eq!(rarest(&missing, &offered, &availability, &mut rng), Some(PieceIndex(9)));
-        assert_eq!(rarest(&missing, &field(20, &[]), &availability, &mut rng), None);
+        let mut counts = [5; 20];
+        (counts[9], counts[2], counts[1]) = (2, 4, 0);
+        let available = copies(&counts);
+        let none = || std::iter::empty();
+        assert_eq!(rarest(&missing, &offered, none(), &available, &mut rng), Some(PieceIndex(9)));
+        let excluded = std::iter::once(PieceIndex(9));
+        assert_eq!(rarest(&missing, &offered, excluded, &available, &mut rng), Some(PieceIndex(2)));
+        assert_eq!(rarest(&missing, &field(20, &[]), none(), &available, &mut rng), None);
         assert!(overlap(&missing, &offered) && !overlap(&missing, &field(20, &[3])));
-    }
-
-    #[test]
-    fn ties_are_broken_evenly() {
-        let mut rng = Rng::with_seed(7);
-        let all = Bitfield::full(30);
-        let mut seen = [0_u32; 30];
-        for _ in 0..30_000 {
-            seen[rarest(&all, &all, &[1; 30], &mut rng).unwrap().0 as usize] += 1;
-        }
-        assert!(seen.iter().all(|count| (850..1150).contains(count)), "{seen:?}");
     }
 
     #[test]
     fn an_owner_gives_the_first_of_what_has_fewest_copies_and_is_not_given_yet() {
         let present = field(10, &[0, 1, 2, 8]);
-        let copies = [0, 3, 4, 0, 0, 0, 0, 0, 3, 0];
-        assert_eq!(least_copied(&present, &field(10, &[0]), &copies), Some(PieceIndex(1)));
-        assert_eq!(least_copied(&present, &field(10, &[0, 1]), &copies), Some(PieceIndex(8)));
-        assert_eq!(least_copied(&present, &present, &copies), None);
+        let copies = copies(&[0, 3, 4, 0, 0, 0, 0, 0, 3, 0]);
+        let given = |theirs: &[u32], promised: Option<&Bitfield>| {
+            least_copied(&present, &field(10, theirs), promised, &copies)
+        };
+        assert_eq!(given(&[0], None), Some(PieceIndex(1)));
+        assert_eq!(given(&[0], Some(&field(10, &[1]))), Some(PieceIndex(8)));
+        assert_eq!(given(&[0, 1, 2, 8], None), None);
     }
 }

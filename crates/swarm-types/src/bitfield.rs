@@ -1,10 +1,14 @@
 //! Which pieces of a blob somebody has. Piece 0 is the highest bit of the first byte, as in BitTorrent (BEP 3).
+//!
+//! A field is kept in whole words of 64 pieces, because a scheduler combines fields of thousands of pieces for every request. The price
+//! is up to seven bytes of padding.
 
 use crate::PieceIndex;
 
 /// A fixed-length set of pieces.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Bitfield {
+    /// The wire form, then zeros up to a multiple of eight.
     bits: Vec<u8>,
     len: u32,
     count: u32,
@@ -13,21 +17,22 @@ pub struct Bitfield {
 impl Bitfield {
     /// A field of `len` pieces, none of them set.
     pub fn empty(len: u32) -> Self {
-        Self { bits: vec![0; len.div_ceil(8) as usize], len, count: 0 }
+        Self { bits: vec![0; padded(len)], len, count: 0 }
     }
 
     /// A field of `len` pieces, all of them set.
     pub fn full(len: u32) -> Self {
-        let mut field = Self { bits: vec![0xff; len.div_ceil(8) as usize], len, count: len };
-        if let (Some(last), spare @ 1..) = (field.bits.last_mut(), len.div_ceil(8) * 8 - len) {
+        let mut bits = vec![0xff; wire_len(len)];
+        if let (Some(last), spare @ 1..) = (bits.last_mut(), len.div_ceil(8) * 8 - len) {
             *last <<= spare;
         }
-        field
+        bits.resize(padded(len), 0);
+        Self { bits, len, count: len }
     }
 
     /// A field from the wire; `None` when the byte count is wrong or a spare bit is set.
     pub fn from_bytes(bytes: &[u8], len: u32) -> Option<Self> {
-        if bytes.len() != len.div_ceil(8) as usize {
+        if bytes.len() != wire_len(len) {
             return None;
         }
         let spare = len.div_ceil(8) * 8 - len;
@@ -35,12 +40,19 @@ impl Bitfield {
             return None;
         }
         let count = bytes.iter().map(|byte| byte.count_ones()).sum();
-        Some(Self { bits: bytes.to_vec(), len, count })
+        let mut bits = bytes.to_vec();
+        bits.resize(padded(len), 0);
+        Some(Self { bits, len, count })
     }
 
     /// The wire form.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bits
+        &self.bits[..wire_len(self.len)]
+    }
+
+    /// The field in words of 64 pieces, the first piece of each being its highest bit; zeros fill up the last.
+    pub fn words(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
+        self.bits.as_chunks::<8>().0.iter().map(|word| u64::from_be_bytes(*word))
     }
 
     /// Number of pieces the field speaks of.
@@ -90,13 +102,39 @@ impl Bitfield {
 
     /// The pieces that are set, in order.
     pub fn iter(&self) -> impl Iterator<Item = PieceIndex> + '_ {
-        (0..self.len).map(PieceIndex).filter(|piece| self.has(*piece))
+        set_bits(self.words())
     }
 
     /// The pieces that are not set, in order.
     pub fn iter_missing(&self) -> impl Iterator<Item = PieceIndex> + '_ {
-        (0..self.len).map(PieceIndex).filter(|piece| !self.has(*piece))
+        let len = self.len;
+        set_bits(self.words().map(|word| !word)).take_while(move |piece| piece.0 < len)
     }
+}
+
+/// The pieces whose bits are set in words as those of [`Bitfield::words`], in order.
+pub fn set_bits(words: impl Iterator<Item = u64>) -> impl Iterator<Item = PieceIndex> {
+    (0_u32..).step_by(64).zip(words).flat_map(|(base, word)| {
+        let mut rest = word;
+        std::iter::from_fn(move || {
+            if rest == 0 {
+                return None;
+            }
+            let bit = rest.leading_zeros();
+            rest &= !(1 << (63 - bit));
+            Some(PieceIndex(base + bit))
+        })
+    })
+}
+
+/// Bytes of a field of `len` pieces on the wire.
+const fn wire_len(len: u32) -> usize {
+    len.div_ceil(8) as usize
+}
+
+/// The same in whole words.
+const fn padded(len: u32) -> usize {
+    len.div_ceil(64) as usize * 8
 }
 
 const fn mask(piece: PieceIndex) -> u8 {
@@ -131,6 +169,16 @@ mod tests {
             assert_eq!(field.iter().count(), len as usize);
             assert_eq!(Bitfield::from_bytes(field.as_bytes(), len), Some(field));
         }
+    }
+
+    #[test]
+    fn words_hold_the_same_pieces() {
+        let mut field = Bitfield::empty(130);
+        [0, 63, 64, 129].into_iter().for_each(|piece| assert!(field.set(PieceIndex(piece))));
+        assert_eq!(field.words().collect::<Vec<_>>(), [1 << 63 | 1, 1 << 63, 1 << 62]);
+        assert_eq!(field.iter().collect::<Vec<_>>(), [0, 63, 64, 129].map(PieceIndex));
+        assert_eq!((field.iter_missing().count(), field.as_bytes().len()), (126, 17));
+        assert_eq!(Bitfield::from_bytes(field.as_bytes(), 130), Some(field));
     }
 
     #[test]

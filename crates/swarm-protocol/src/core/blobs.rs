@@ -5,6 +5,7 @@ use shoal_swarm_types::{Bitfield, Metainfo};
 
 use super::Core;
 use crate::announce::Announcer;
+use crate::availability::Availability;
 use crate::blob::{Blob, Member, Phase};
 use crate::download::Download;
 use crate::io::{AnnounceEvent, CloseReason, ConnId, FailReason, Output, Role, Violation};
@@ -57,7 +58,7 @@ impl Core {
         }
         blob.phase = Phase::Ready;
         blob.metainfo = Some(metainfo);
-        blob.availability = vec![0; layout.piece_count() as usize];
+        blob.availability = Availability::new(layout.piece_count());
         blob.download = Some(Download::new(layout, have));
         (blob.progress, blob.peer_progress, blob.used) = (self.now, self.now, self.now);
         self.admit_early(digest);
@@ -124,7 +125,7 @@ impl Core {
         self.dirty.remove(&digest);
         self.timers.clear(Timer::Blob(digest));
         self.timers.clear(Timer::Tell(digest));
-        self.credits.retain(|(_, of)| *of != digest);
+        self.drop_credits(|_, of| of == digest);
         if stop {
             self.stop_announcing(digest, true);
         }
@@ -140,14 +141,14 @@ impl Core {
             self.outputs.push_back(Output::Send { conn, message: Message::Decline { swarm: *channel } });
         }
         peer.void_channel(&digest);
-        peer.void_asked(&digest);
+        peer.void_asked(&digest, &mut self.asked_bytes);
         self.uploads.forget(conn, Some(digest));
     }
 
     /// The size of a blob is known now: admits the peers that joined before, and joins them.
     fn admit_early(&mut self, digest: Digest) {
         let Some(blob) = self.blobs.get_mut(&digest) else { return };
-        let early: Vec<(ConnId, Member)> = std::mem::take(&mut blob.members).into_iter().collect();
+        let early: Vec<(ConnId, Member)> = blob.members.drain().collect();
         for (conn, member) in early {
             let (pieces, haves) = member.early.unwrap_or((crate::message::Pieces::Nothing, Vec::new()));
             match known_pieces(&pieces, &haves, blob_len(&self.blobs, &digest)) {

@@ -42,24 +42,29 @@ impl Core {
 
     fn dial_for(&mut self, digest: Digest) {
         let Some(blob) = self.blobs.get(&digest) else { return };
-        let mut candidates = blob.candidates.clone();
-        if blob.members.len() < self.limits.neighbours_wanted as usize {
+        let wanted = self.limits.neighbours_wanted as usize;
+        let of_tracker = blob.candidates.iter().filter(|peer| self.dials.is_pending(&peer.addr));
+        let mut neighbours = blob.members.len() + of_tracker.count();
+        // Mostly there are neighbours enough, and what is left to do is little.
+        let useful = |peer: &&PeerInfo| match self.by_id.get(&peer.id).and_then(|conn| self.peers.get(conn)) {
+            Some(peer) => !peer.ours.contains_key(&digest),
+            None => peer.owner || neighbours < wanted,
+        };
+        let mut candidates: Vec<PeerInfo> = blob.candidates.iter().filter(useful).cloned().collect();
+        if blob.members.len() < wanted {
             // After those of the tracker; what peers say in any order, so that nobody comes first by being quick.
             let mut named = exchange::named(blob);
+            neighbours += named.iter().filter(|peer| self.dials.is_pending(&peer.addr)).count();
             self.rng.shuffle(&mut named);
             candidates.append(&mut named);
         }
-        let pending = candidates.iter().filter(|peer| self.dials.is_pending(&peer.addr)).count();
-        let mut neighbours = blob.members.len() + pending;
         for candidate in candidates {
             if candidate.id == self.peer_id || self.bans.is_banned(&candidate.id, &candidate.addr, self.now) {
                 continue;
             }
             if let Some(conn) = self.by_id.get(&candidate.id).copied() {
                 self.join(conn, digest);
-            } else if (candidate.owner || neighbours < self.limits.neighbours_wanted as usize)
-                && self.dial_one(&candidate)
-            {
+            } else if (candidate.owner || neighbours < wanted) && self.dial_one(&candidate) {
                 neighbours += 1;
             }
         }
@@ -201,6 +206,9 @@ impl Core {
         let pieces = Pieces::of(download.present());
         let owner = self.role == crate::io::Role::Owner;
         let swarm = peer.open_channel(digest);
+        if !blob.members.contains_key(&conn) {
+            blob.to_come.push(conn);
+        }
         let grant = blob.grant.clone();
         self.outputs
             .push_back(Output::Send { conn, message: Message::Join { swarm, digest, owner, grant, pieces } });
@@ -210,7 +218,7 @@ impl Core {
     pub(super) fn show_grant(&mut self, digest: Digest) {
         let Some(grant) = self.blobs.get(&digest).map(|blob| blob.grant.clone()) else { return };
         let owner = self.role == crate::io::Role::Owner;
-        for (conn, peer) in &self.peers {
+        for (conn, peer) in self.peers.iter() {
             let joined =
                 |swarm| Message::Join { swarm, digest, owner, grant: grant.clone(), pieces: Pieces::Nothing };
             self.outputs.extend(peer.say(*conn, &digest, joined));
@@ -244,12 +252,13 @@ impl Core {
     /// Forgets a connection: what it owed is asked of others, what it wanted is not sent. Its address, and whether it moved pieces.
     fn drop_conn(&mut self, conn: ConnId) -> Option<(SocketAddr, bool)> {
         let peer = self.peers.remove(&conn)?;
+        self.asked_bytes -= peer.asked_bytes;
         if self.by_id.get(&peer.id) == Some(&conn) {
             self.by_id.remove(&peer.id);
         }
         self.timers.clear(Timer::Conn(conn));
         self.uploads.forget(conn, None);
-        self.credits.retain(|(of, _)| *of != conn);
+        self.drop_credits(|of, _| of == conn);
         for (digest, index) in peer.asked.keys() {
             if let Some(download) = self.blobs.get_mut(digest).and_then(|blob| blob.download.as_mut()) {
                 download.release(*index, crate::io::Source::Conn(conn));

@@ -9,7 +9,7 @@ use shoal_swarm_types::PieceIndex;
 
 use super::Core;
 use super::receiving::Verdict;
-use crate::blob::{Blob, Phase};
+use crate::blob::{Blob, Member, Phase};
 use crate::download::{Download, PieceState};
 use crate::io::{ConnId, Source, Violation};
 use crate::limits::{
@@ -27,16 +27,37 @@ const LATE_FACTOR: u64 = 2;
 impl Core {
     /// Asks for whatever may be asked for now.
     pub(super) fn ask(&mut self, digest: Digest) {
-        let Some(blob) = self.blobs.get(&digest) else { return };
-        if !blob.is_downloading() || blob.phase != Phase::Ready || self.now < blob.disk_hold.0 {
+        if !self.may_ask(digest) {
             return;
         }
         self.ask_wanted(digest);
-        if self.limits.distinct && !self.can_spare_owners(digest) {
-            self.ask_owners(digest);
+        if self.is_missing_any(digest) {
+            if self.limits.distinct && !self.can_spare_owners(digest) {
+                self.ask_owners(digest);
+            }
+            self.ask_neighbours(digest);
         }
-        self.ask_neighbours(digest);
         self.ask_again(digest);
+    }
+
+    /// Asks one neighbour, who has got something that is missing here, for as much as may be asked of it now. For all others nothing has
+    /// changed.
+    pub(super) fn ask_nudged(&mut self, conn: ConnId, digest: Digest) {
+        if self.may_ask(digest) {
+            let candidates = self.neighbour_with_room(digest, conn).into_iter().collect();
+            self.ask_among(digest, candidates);
+        }
+    }
+
+    /// Whether anything may be asked for.
+    fn may_ask(&self, digest: Digest) -> bool {
+        let blob = self.blobs.get(&digest).filter(|blob| blob.is_downloading() && blob.phase == Phase::Ready);
+        blob.is_some_and(|blob| self.now >= blob.disk_hold.0)
+    }
+
+    fn is_missing_any(&self, digest: Digest) -> bool {
+        let download = self.blobs.get(&digest).and_then(|blob| blob.download.as_ref());
+        download.is_some_and(|download| download.missing().count() > 0)
     }
 
     /// Bytes that were asked for or are being stored, over everything.
@@ -44,7 +65,7 @@ impl Core {
         let storing = self.blobs.values().filter_map(|blob| blob.download.as_ref());
         let storing =
             storing.map(|download| download.storing_count() as u64 * longest(download)).sum::<u64>();
-        storing + self.peers.values().map(|peer| peer.asked_bytes).sum::<u64>()
+        storing + self.asked_bytes
     }
 
     /// Whether other agents have everything that is missing here, and one of them has little to send: then the owners' uplinks are
@@ -53,19 +74,17 @@ impl Core {
         let Some(blob) = self.blobs.get(&digest) else { return false };
         let Some(download) = &blob.download else { return false };
         let missing = download.missing();
+        if !blob.availability.all_above(missing, blob.complete_owners()) {
+            return false;
+        }
         let at_ease = |conn: &ConnId| {
             let peer = self.peers.get(conn);
             peer.is_some_and(|peer| {
                 !peer.window.is_slow() && peer.queue <= NEIGHBOUR_EASE_PIECES * longest(download)
             })
         };
-        let agents = || blob.members.iter().filter(|(_, member)| !member.owner);
-        if !agents().any(|(conn, member)| at_ease(conn) && overlap(missing, &member.pieces)) {
-            return false;
-        }
-        let owners = blob.members.values().filter(|member| member.owner && member.pieces.is_full()).count();
-        let owners = u32::try_from(owners).unwrap_or(u32::MAX);
-        missing.iter().all(|index| blob.availability[index.0 as usize] > owners)
+        let mut agents = blob.members.iter().filter(|(_, member)| !member.owner);
+        agents.any(|(conn, member)| at_ease(conn) && overlap(missing, &member.pieces))
     }
 
     /// Gives every owner as many free choices as its window allows, but not more than there are pieces to choose.
@@ -99,7 +118,12 @@ impl Core {
 
     /// Asks neighbours with room in their windows for the rarest pieces that they have, the least loaded first.
     fn ask_neighbours(&mut self, digest: Digest) {
-        let mut candidates = self.neighbours_with_room(digest);
+        let candidates = self.neighbours_with_room(digest);
+        self.ask_among(digest, candidates);
+    }
+
+    /// Asks some neighbours, given with their load, for as much as may be asked of them.
+    fn ask_among(&mut self, digest: Digest, mut candidates: Vec<(u64, ConnId)>) {
         if candidates.is_empty() {
             return;
         }
@@ -112,6 +136,7 @@ impl Core {
             let (load, conn) = candidates.swap_remove(at);
             let Some((index, len)) = self.rarest_of(digest, conn) else { continue };
             if in_flight + len > IN_FLIGHT_BYTES_MAX {
+                self.is_sated = true;
                 return;
             }
             self.ask_one(digest, conn, index, false);
@@ -130,16 +155,30 @@ impl Core {
             return Vec::new();
         }
         let (len, share) = (longest(download), self.share(blob));
-        let distinct = self.limits.distinct;
         let members = blob.members.iter();
-        let members = members.filter(|(_, member)| !member.owner || !distinct || self.now < member.any_hold);
-        members
-            .filter_map(|(conn, _)| {
-                let peer = self.peers.get(conn)?;
-                let free = peer.has_room(0, len, share) && !peer.has_unanswered_slowly();
-                free.then_some((self.weight(peer), *conn))
-            })
-            .collect()
+        let free = members.filter_map(|(conn, member)| {
+            let load = self.load_if_free(*conn, member, len, share)?;
+            overlap(download.missing(), &member.pieces).then_some((load, *conn))
+        });
+        free.collect()
+    }
+
+    /// The same of one neighbour.
+    fn neighbour_with_room(&self, digest: Digest, conn: ConnId) -> Option<(u64, ConnId)> {
+        let blob = self.blobs.get(&digest)?;
+        let (download, member) = (blob.download.as_ref()?, blob.members.get(&conn)?);
+        let load = self.load_if_free(conn, member, longest(download), self.share(blob))?;
+        Some((load, conn))
+    }
+
+    /// The load of a neighbour that may be asked for one more piece of `len`.
+    fn load_if_free(&self, conn: ConnId, member: &Member, len: u64, share: u64) -> Option<u64> {
+        if member.owner && self.limits.distinct && self.now >= member.any_hold {
+            return None;
+        }
+        let peer = self.peers.get(&conn)?;
+        let free = peer.has_room(0, len, share) && !peer.has_unanswered_slowly();
+        free.then_some(self.weight(peer))
     }
 
     /// What a neighbour has to do, as far as we know: what waits there, and what we are owed. Zero for all in measurements of what that
@@ -153,14 +192,10 @@ impl Core {
         let blob = self.blobs.get(&digest)?;
         let (download, member, peer) =
             (blob.download.as_ref()?, blob.members.get(&conn)?, self.peers.get(&conn)?);
-        let mut offered = member.pieces.clone();
-        for index in member.holds.keys().filter(|index| !member.offers(**index, self.now)) {
-            offered.unset(*index);
-        }
-        for (_, index) in peer.asked.keys().filter(|(of, _)| *of == digest) {
-            offered.unset(*index);
-        }
-        let index = rarest(download.missing(), &offered, &blob.availability, &mut self.rng)?;
+        let held = member.holds.iter().filter(|(_, until)| self.now < **until).map(|(index, _)| *index);
+        // What it owes us, and we count on, is not missing.
+        let excluded = held.chain(peer.given_up_of(digest));
+        let index = rarest(download.missing(), &member.pieces, excluded, &blob.availability, &mut self.rng)?;
         Some((index, download.piece_len(index)))
     }
 
@@ -180,6 +215,7 @@ impl Core {
                 digest,
                 index,
                 Asked { at: self.now, since: self.now, len, urgent, answers: 1, given_up: false },
+                &mut self.asked_bytes,
             );
             self.outputs.push_back(output);
             self.spoken.push((conn, digest));
@@ -266,6 +302,7 @@ impl Core {
             digest,
             index,
             Asked { at: self.now, since, len, urgent: false, answers: 1, given_up: !ours },
+            &mut self.asked_bytes,
         );
         self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends());
         if !ours && !doubled {
@@ -315,7 +352,7 @@ impl Core {
     /// A peer will not send a piece.
     pub(super) fn rejected(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> Verdict {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        let asked = peer.settle(digest, index).ok_or(Violation::Unrequested)?;
+        let asked = peer.settle(digest, index, &mut self.asked_bytes).ok_or(Violation::Unrequested)?;
         let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
         self.dirty.insert(digest);
         if asked.answers > 0 || asked.given_up {
@@ -344,7 +381,7 @@ impl Core {
         (len, data): (u32, Bytes),
     ) -> Verdict {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        let asked = peer.settle(digest, index).ok_or(Violation::Unrequested)?;
+        let asked = peer.settle(digest, index, &mut self.asked_bytes).ok_or(Violation::Unrequested)?;
         if asked.len != u64::from(len) {
             return Err(Violation::PieceLen);
         }
@@ -368,7 +405,7 @@ impl Core {
     /// Tells a source that a piece is no longer wanted. A web seed cannot be told.
     pub(super) fn take_back(&mut self, source: Source, digest: Digest, index: PieceIndex) {
         let Source::Conn(conn) = source else { return };
-        if self.peers.get_mut(&conn).is_some_and(|peer| peer.give_up(digest, index)) {
+        if self.peers.get_mut(&conn).is_some_and(|peer| peer.give_up(digest, index, &mut self.asked_bytes)) {
             self.say(conn, digest, |swarm| Message::Cancel { swarm, index });
         }
     }

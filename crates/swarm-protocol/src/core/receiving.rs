@@ -212,9 +212,9 @@ impl Core {
         if let Some(ours) = peer.ours.remove(&digest) {
             self.outputs.push_back(Output::Send { conn, message: Message::Leave { swarm: ours } });
         }
-        let owed = peer.void_asked(&digest);
+        let owed = peer.void_asked(&digest, &mut self.asked_bytes);
         self.uploads.forget(conn, Some(digest));
-        self.credits.retain(|credit| *credit != (conn, digest));
+        self.drop_credits(|of, blob| (of, blob) == (conn, digest));
         if let Some(blob) = self.blobs.get_mut(&digest) {
             blob.remove_member(conn);
             if let Some(download) = &mut blob.download {
@@ -250,9 +250,12 @@ impl Core {
         let Some(download) = blob.download.as_ref().filter(|_| fresh) else { return Ok(()) };
         // What we have, or have asked for, changes nothing for us; nor does what only somebody has who may not be asked for more now,
         // unless a reader waits for it.
-        let askable = peer.has_room(0, download.piece_len(index), u64::MAX);
-        if download.missing().has(index) && (askable || !blob.readers.is_empty()) {
-            self.dirty.insert(digest);
+        if download.missing().has(index) {
+            if !blob.readers.is_empty() {
+                self.dirty.insert(digest);
+            } else if peer.has_room(0, download.piece_len(index), u64::MAX) {
+                self.nudged.push((conn, digest));
+            }
         }
         Ok(())
     }

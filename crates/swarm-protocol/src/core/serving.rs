@@ -54,7 +54,7 @@ impl Core {
         let Some(blob) = self.blobs.get_mut(&digest) else { return false };
         let lately =
             blob.given.get(&index).is_some_and(|at| self.now.micros_since(*at) < OWNER_DEMAND_MICROS);
-        let elsewhere = blob.availability.get(index.0 as usize).is_some_and(|copies| *copies > 0);
+        let elsewhere = blob.copies(index) > 0;
         if busy && elsewhere && lately {
             return false;
         }
@@ -63,9 +63,11 @@ impl Core {
 
     /// A peer asks for any piece that it lacks: it waits in line, and the piece is chosen when its turn is near.
     pub(super) fn requested_any(&mut self, conn: ConnId, digest: Digest) -> Verdict {
-        if self.credits.iter().filter(|(of, _)| *of == conn).count() >= REQUESTS_MAX {
+        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
+        if peer.credits as usize >= REQUESTS_MAX {
             return Err(Violation::Requests);
         }
+        peer.credits += 1;
         if let Some(blob) = self.blobs.get_mut(&digest) {
             blob.used = self.now;
         }
@@ -163,6 +165,9 @@ impl Core {
         let free = |alone| self.credits.iter().position(|(conn, _)| self.uploads.has_room(*conn, alone));
         let Some(at) = free(false).or_else(|| free(self.uploads.queued() == 0)) else { return false };
         let Some((conn, digest)) = self.credits.remove(at) else { return false };
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.credits -= 1;
+        }
         match self.choose_for(conn, digest) {
             Some((index, len)) => {
                 if let Some(blob) = self.blobs.get_mut(&digest) {
@@ -177,14 +182,23 @@ impl Core {
         true
     }
 
+    /// Forgets requests for anything.
+    pub(super) fn drop_credits(&mut self, gone: impl Fn(ConnId, Digest) -> bool) {
+        let peers = &mut self.peers;
+        self.credits.retain(|(conn, digest)| {
+            let gone = gone(*conn, *digest);
+            if let Some(peer) = peers.get_mut(conn).filter(|_| gone) {
+                peer.credits -= 1;
+            }
+            !gone
+        });
+    }
+
     fn choose_for(&mut self, conn: ConnId, digest: Digest) -> Option<(PieceIndex, u64)> {
         let blob = self.blobs.get(&digest)?;
         let (download, member) = (blob.download.as_ref()?, blob.members.get(&conn)?);
-        let mut given = member.pieces.clone();
-        for index in member.promised.iter().flat_map(|promised| promised.iter()) {
-            given.set(index);
-        }
-        let index = least_copied(download.present(), &given, &blob.availability)?;
+        let promised = member.promised.as_ref();
+        let index = least_copied(download.present(), &member.pieces, promised, &blob.availability)?;
         Some((index, download.piece_len(index)))
     }
 

@@ -41,6 +41,10 @@ impl Core {
         download.stored(index);
         let len = download.piece_len(index);
         blob.progress = self.now;
+        // What is stored is no longer on its way; otherwise it changes nothing for what may be asked for.
+        if blob.disk_hold.1 > 0 || !blob.readers.is_empty() {
+            self.dirty.insert(digest);
+        }
         blob.disk_hold = (self.now, 0);
         blob.want_credit = (blob.want_credit + WANT_EARNED_PER_1000).min(WANT_CREDIT_MAX);
         for received in [&mut blob.received, &mut self.totals.received] {
@@ -54,7 +58,9 @@ impl Core {
         }
         self.totals.stored_pieces += 1;
         self.spread_news(digest, index);
-        self.dirty.insert(digest);
+        if std::mem::take(&mut self.is_sated) {
+            self.dirty.extend(self.blobs.keys());
+        }
         if self.blobs.get(&digest).is_some_and(Blob::is_complete) {
             self.completed(digest);
         }

@@ -23,8 +23,7 @@ impl Core {
             blob.owners_told = self.now;
         }
         blob.news.push(index);
-        let owners = blob.members.values().filter(|member| member.owner).count();
-        let elsewhere = (blob.copies(index) as usize).saturating_sub(owners);
+        let elsewhere = (blob.copies(index) as usize).saturating_sub(blob.owner_count());
         if elsewhere <= RARE_COPIES || blob.is_complete() {
             self.tell_all(digest);
         } else {
@@ -35,10 +34,16 @@ impl Core {
     /// Those who have heard our Join and not answered yet are no members, and have no place in the news.
     fn tell_those_to_come(&mut self, digest: Digest, index: PieceIndex) {
         let queue = self.load(&digest);
-        let Some(blob) = self.blobs.get(&digest) else { return };
-        for (conn, peer) in self.peers.iter().filter(|(conn, _)| !blob.members.contains_key(conn)) {
-            self.outputs.extend(peer.say(*conn, &digest, |swarm| Message::Have { swarm, index, queue }));
-        }
+        let Some(blob) = self.blobs.get_mut(&digest) else { return };
+        let (peers, members) = (&self.peers, &blob.members);
+        blob.to_come.retain(|conn| {
+            let peer = peers.get(conn).filter(|_| !members.contains_key(conn));
+            let have =
+                peer.and_then(|peer| peer.say(*conn, &digest, |swarm| Message::Have { swarm, index, queue }));
+            let is_told = have.is_some();
+            self.outputs.extend(have);
+            is_told
+        });
     }
 
     /// The time has come to tell what was held back.

@@ -37,7 +37,7 @@ impl Core {
 
     /// Asks for what readers need next.
     pub(super) fn ask_wanted(&mut self, digest: Digest) {
-        let Some(blob) = self.blobs.get(&digest) else { return };
+        let Some(blob) = self.blobs.get(&digest).filter(|blob| !blob.readers.is_empty()) else { return };
         let wanted = wanted_pieces(blob);
         let trading = is_trading(blob);
         for index in wanted {
