@@ -31,8 +31,8 @@ pub use probes::ProbeHandler;
 pub use server::{Limits, Listener};
 pub use shutdown::Shutdown;
 pub use tls::{
-    ClientTls, ClientTlsFiles, ClusterTls, ClusterTlsFiles, Identity, PeerCertificate, Tls, TlsError,
-    TlsFiles,
+    ClientTls, ClientTlsFiles, ClusterTls, ClusterTlsFiles, Identity, PeerCertificate, PeerSocket, Tls,
+    TlsError, TlsFiles,
 };
 
 /// A request as handlers receive it and as clients send it.

@@ -23,7 +23,7 @@ use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 
 pub use client::{ClientTls, ClientTlsFiles, Identity};
-pub use cluster::{ClusterTls, ClusterTlsFiles};
+pub use cluster::{ClusterTls, ClusterTlsFiles, PeerSocket};
 pub use error::TlsError;
 pub use peer::PeerCertificate;
 

@@ -14,6 +14,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use shoal_oci::Digest;
 use shoal_swarm_types::Metainfo;
@@ -26,6 +27,7 @@ use crate::paths::Part;
 use crate::space::Class;
 use crate::steps::{Step, passed};
 use crate::store::Shared;
+use crate::verified::Identity;
 use crate::writer::Pending;
 
 /// What [`Shared::place`] did. The pin keeps the blob from eviction until the caller is done.
@@ -97,6 +99,17 @@ impl Shared {
         // A damaged copy has no use any more.
         self.forget_quarantined(digest);
         Ok(Placed::New(self.index.insert(*digest, metainfo.size())))
+    }
+
+    /// A push has become a blob: each of its pieces may go out once before it was read. A change by somebody else in the same tick of the
+    /// file system's clock as the commit goes unseen.
+    pub(crate) fn note_pushed(&self, data: &File, metainfo: &Metainfo) {
+        if let Ok(identity) = Identity::of(data)
+            && identity.size() == metainfo.size()
+        {
+            let count = metainfo.layout().piece_count();
+            self.verified.note_pushed(metainfo.digest(), &identity, count, Instant::now());
+        }
     }
 
     /// Makes the directory of a first byte, once. The caller holds the stripe, which all blobs of that byte share, so nobody uses

@@ -172,6 +172,7 @@ impl Upload {
         let staged = staged?;
         match self.shared.place(staged, &metainfo, &self.path, Class::Upload)? {
             Placed::New(_pin) => {
+                self.shared.note_pushed(&file, &metainfo);
                 self.become_blob();
                 // One that nobody goes on with, such as what a repair has left.
                 self.shared.drop_idle_partial(expected);

@@ -3,13 +3,16 @@
 //!
 //! A file is known by device, inode, size, modification and change time. Whoever writes to it, or exchanges it, changes one of
 //! them, and everything that was known is forgotten: change time cannot be set by a program. Its clock is coarse, so a file that
-//! changed a moment ago is not trusted yet ([`SETTLE_MIN`]). Nothing is known from a push itself: what was hashed is what came
-//! over the network, and what is sent is what the disk gives back. A download passes on what it knew, since it was read all the while.
+//! changed a moment ago is not trusted yet ([`SETTLE_MIN`]). A download passes on what it knew, since it was read all the while.
+//!
+//! A push is another matter: what was hashed is what came over the network, and nobody has seen what the disk gives back. So nothing counts
+//! as verified from it. But each of its pieces may go out unread once, to a receiver who verifies it ([`Verified::take_pushed`]): in a
+//! fleet an owner sends most pieces once, and a receiver that got something else asks again, which is when the piece is read.
 //!
 //! What this does not see: a disk that gives other bytes when it is read again, after the page cache has dropped them. So knowledge
 //! ends after [`AGE_MAX`], and scrubbing reads the disk itself. The bytes that a client gets are checked by the client in any case.
 //!
-//! Price: 200 bytes of memory for a blob of up to 1,024 pieces, [`LEN_MAX`] in all; then the older half is forgotten.
+//! Price: 300 bytes of memory for a blob of up to 1,024 pieces, [`LEN_MAX`] in all; then the older half is forgotten.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -96,10 +99,16 @@ struct State {
 struct Known {
     identity: Identity,
     pieces: Bitfield,
+    /// Pieces that this process wrote in a push, and has neither read nor sent since; no bits when there are none.
+    pushed: Bitfield,
     since: Instant,
 }
 
 impl Known {
+    fn new(identity: Identity, count: u32, now: Instant) -> Self {
+        Self { identity, pieces: Bitfield::empty(count), pushed: Bitfield::empty(0), since: now }
+    }
+
     fn add(&mut self, pieces: Range<u32>) {
         for piece in pieces {
             self.pieces.set(PieceIndex(piece));
@@ -107,7 +116,7 @@ impl Known {
     }
 
     fn len(&self) -> usize {
-        ENTRY_LEN + self.pieces.as_bytes().len()
+        ENTRY_LEN + self.pieces.as_bytes().len() + self.pushed.as_bytes().len()
     }
 
     fn holds(&self, identity: &Identity, now: Instant) -> bool {
@@ -162,9 +171,35 @@ impl Verified {
             return;
         }
         state.forget(digest);
-        let mut known = Known { identity: *identity, pieces: Bitfield::empty(count), since: now };
+        let mut known = Known::new(*identity, count, now);
         known.add(pieces);
         state.insert(*digest, known);
+    }
+
+    /// Notes that this process has just written all `count` pieces, in a push whose digest was right.
+    pub(crate) fn note_pushed(&self, digest: &Digest, identity: &Identity, count: u32, now: Instant) {
+        let mut state = hold(&self.state);
+        state.forget(digest);
+        let pushed = Bitfield::full(count);
+        state.insert(*digest, Known { pushed, ..Known::new(*identity, count, now) });
+    }
+
+    /// Whether a piece comes from a push, in the file that `identity` describes, and nobody has had it since: a receiver who verifies it may
+    /// have it unread. True once for each piece.
+    pub(crate) fn take_pushed(
+        &self,
+        digest: &Digest,
+        identity: &Identity,
+        piece: PieceIndex,
+        now: Instant,
+    ) -> bool {
+        let mut state = hold(&self.state);
+        let Some(known) = state.find(digest) else { return false };
+        if !known.holds(identity, now) {
+            state.forget(digest);
+            return false;
+        }
+        known.pushed.unset(piece)
     }
 
     /// Whether all of `pieces` are known to be right in the file that `identity` describes.
@@ -227,6 +262,25 @@ mod tests {
         verified.note(&digest, &IDENTITY, 0..1, 1, now);
         verified.forget(&digest);
         assert!(!verified.covers(&digest, &IDENTITY, 0..1, now));
+    }
+
+    #[test]
+    fn a_pushed_piece_is_taken_once_from_the_same_file_and_is_not_verified() {
+        let (verified, now, digest) = (Verified::default(), Instant::now(), Digest::sha256(b"a"));
+        let take = |identity, piece, now| verified.take_pushed(&digest, identity, PieceIndex(piece), now);
+        assert!(!take(&IDENTITY, 0, now));
+        verified.note_pushed(&digest, &IDENTITY, 3, now);
+        assert!(!verified.covers(&digest, &IDENTITY, 0..1, now));
+        assert!(take(&IDENTITY, 1, now) && !take(&IDENTITY, 1, now) && !take(&IDENTITY, 3, now));
+        verified.note(&digest, &IDENTITY, 1..2, 3, now);
+        assert!(verified.covers(&digest, &IDENTITY, 1..2, now) && take(&IDENTITY, 0, now));
+        assert!(!take(&IDENTITY, 2, now + AGE_MAX), "knowledge ends");
+        verified.note_pushed(&digest, &IDENTITY, 3, now);
+        assert!(!take(&Identity { changed: (6, 8), ..IDENTITY }, 2, now));
+        assert!(!take(&IDENTITY, 2, now), "a change forgets");
+        verified.note_pushed(&digest, &IDENTITY, 3, now);
+        verified.forget(&digest);
+        assert!(!take(&IDENTITY, 2, now));
     }
 
     #[test]

@@ -105,13 +105,13 @@ impl Disk {
         answer.await.ok()
     }
 
-    /// A piece of `len` bytes for a peer: where it lies, when this process has verified it; else it is read and verified now.
+    /// A piece of `len` bytes for a peer: where it lies, when it may go out unread; else it is read and verified now.
     ///
     /// # Errors
     /// The store's; [`ErrorKind::Busy`] when the disk cannot keep up.
     pub(crate) async fn load(&self, digest: Digest, index: PieceIndex, len: u64) -> Result<Load, ErrorKind> {
         if let Some(storage) = self.0.handles.get(&digest)
-            && let Some(range) = storage.file_range(storage.metainfo().layout().piece_range(index))
+            && let Some(range) = storage.piece_to_send(index)
             && range.len == len
         {
             return Ok(Load::File(range));

@@ -51,6 +51,14 @@ impl Storage {
         }
     }
 
+    /// Where a piece is, for a peer, who verifies what it gets: as [`Self::file_range`], and once for what this process has written itself.
+    pub(crate) fn piece_to_send(&self, index: PieceIndex) -> Option<FileRange> {
+        match self {
+            Self::Partial(partial) => partial.file_range(partial.metainfo().layout().piece_range(index)),
+            Self::Blob(blob) => blob.piece_to_send(index),
+        }
+    }
+
     /// The blob's metainfo.
     pub(crate) fn metainfo(&self) -> &Metainfo {
         match self {

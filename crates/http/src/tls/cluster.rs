@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use rustls::pki_types::ServerName;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 
 use super::members::Expected;
@@ -16,6 +17,13 @@ use crate::Shutdown;
 
 /// What peers of the swarm speak inside TLS (ALPN), so that no HTTP client is ever taken for a peer.
 const PEER_PROTOCOL: &[&[u8]] = &[b"shoal-peer"];
+
+/// Bytes that are read from a peer's socket at once. The TLS library reads 4 KiB at a time, and a system call for each costs more than
+/// deciphering it; two records of the largest size are worth one. Every connection between peers holds this much.
+const PEER_READ_LEN: usize = 32 * 1024;
+
+/// A socket to a peer, below its TLS.
+pub type PeerSocket = BufReader<TcpStream>;
 
 /// A member's files, PEM: what `shoalctl ca issue` writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +84,8 @@ impl ClusterTls {
     pub async fn accept_peer(
         &self,
         stream: TcpStream,
-    ) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
-        self.peer_server.acceptor().accept(stream).await
+    ) -> io::Result<tokio_rustls::server::TlsStream<PeerSocket>> {
+        self.peer_server.acceptor().accept(BufReader::with_capacity(PEER_READ_LEN, stream)).await
     }
 
     /// Makes a connection to a peer into one between members.
@@ -88,8 +96,9 @@ impl ClusterTls {
         &self,
         stream: TcpStream,
         addr: SocketAddr,
-    ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-        self.peer_client.connector().connect(ServerName::from(addr.ip()), stream).await
+    ) -> io::Result<tokio_rustls::client::TlsStream<PeerSocket>> {
+        let socket = BufReader::with_capacity(PEER_READ_LEN, stream);
+        self.peer_client.connector().connect(ServerName::from(addr.ip()), socket).await
     }
 
     /// Reads the files again whenever they change, until `shutdown`.

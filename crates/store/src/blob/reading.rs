@@ -1,7 +1,7 @@
 //! From a blob's file to a reader: verified once, then remembered (see `verified`), and set aside when it is damaged.
 //!
 //! What holds for every byte that comes out of here: it was verified in this call, or it was verified before and the file has not
-//! changed since, as fstat(2) says before and after the read. For a [`FileRange`] there is no "after": whoever sends it reads the
+//! changed since, as fstat(2) says before and after the read; only [`Blob::piece_to_send`] gives pieces of a push that nobody has read. For a [`FileRange`] there is no "after": whoever sends it reads the
 //! file later. Bytes that somebody else writes into the file in between go out unseen, and so do bytes that the disk gets wrong
 //! when the page cache has dropped them and reads them again; the next request finds the file changed, or scrubbing finds the
 //! damage. The store itself never writes into the file of a complete blob.
@@ -46,6 +46,13 @@ impl Blob {
         Some(FileRange { file: opened.file.clone(), offset: range.start, len: range.end - range.start })
     }
 
+    /// Where a piece is, for a receiver who verifies what it gets: if it may be sent as [`Self::file_range`] says, and, once, if this process
+    /// has written it in a push and the file has not changed since. `None` for everything else.
+    pub fn piece_to_send(&self, index: PieceIndex) -> Option<FileRange> {
+        let range = self.metainfo().layout().piece_range(index);
+        self.file_range(range.clone()).or_else(|| self.opened()?.take_pushed(index, &range))
+    }
+
     /// Reads the beginning of `range`, verified: at least one byte unless the range is empty, and not more than 256 KiB or one
     /// piece. The part of the range that lies beyond the blob's end counts for nothing.
     ///
@@ -87,6 +94,18 @@ impl Opened {
                 layout.pieces_of(range),
                 Instant::now(),
             )
+    }
+
+    /// A piece that was pushed and that nobody has had.
+    fn take_pushed(&self, index: PieceIndex, range: &Range<u64>) -> Option<FileRange> {
+        let (identity, metainfo) = (self.identity().ok()?, &self.metainfo);
+        let is_whole = identity.size() == metainfo.layout().size && !range.is_empty();
+        let verified = &self.shared.verified;
+        if !is_whole || !verified.take_pushed(metainfo.digest(), &identity, index, Instant::now()) {
+            return None;
+        }
+        self.shared.index.note_use(self.entry());
+        Some(FileRange { file: self.file.clone(), offset: range.start, len: range.end - range.start })
     }
 
     /// Reads bytes that were verified before; `None` when the file is no longer the same.

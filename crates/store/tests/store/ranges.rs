@@ -96,6 +96,91 @@ fn a_blob_that_came_back_is_another_file() {
     assert!(store.blob(blob.digest()).unwrap().file_range(0..size).is_none());
 }
 
+/// Pushes content, and flips the bytes at `wrong` in the file before the commit: what a disk would give back that did not keep its word.
+fn pushed(options: Options, size: usize, wrong: &[usize]) -> (TempDir, Store, Vec<u8>, Blob) {
+    let (dir, store) = temporary(options);
+    let bytes = content(6, size);
+    let id = store.create_upload("team/app").unwrap();
+    let mut upload = store.open_upload(&id).unwrap();
+    upload.write(&bytes).unwrap();
+    let data = files(dir.path()).into_iter().find(|path| fs::metadata(path).unwrap().len() == size as u64);
+    let file = fs::File::options().write(true).open(data.unwrap()).unwrap();
+    for at in wrong {
+        file.write_all_at(&[!bytes[*at]], *at as u64).unwrap();
+    }
+    let metainfo = upload.commit(&Digest::sha256(&bytes)).unwrap();
+    let blob = store.blob(metainfo.digest()).unwrap();
+    (dir, store, bytes, blob)
+}
+
+#[test]
+fn a_pushed_piece_goes_unread_once_and_only_to_those_who_verify() {
+    for options in [Options::durable(), CACHE] {
+        let (dir, store, bytes, blob) = pushed(options, 3 * PIECE + 9, &[]);
+        assert!(blob.file_range(0..bytes.len() as u64).is_none(), "nothing is verified by a push");
+        let last = blob.piece_to_send(PieceIndex(3)).unwrap();
+        assert_eq!(bytes_of(&last), bytes[3 * PIECE..]);
+        drop(blob);
+        let blob = store.blob(&Digest::sha256(&bytes)).unwrap();
+        assert!(blob.piece_to_send(PieceIndex(3)).is_none(), "once");
+        assert!(blob.piece_to_send(PieceIndex(4)).is_none(), "there is no such piece");
+        settle(&file_of(dir.path(), blob.digest(), "data"));
+        blob.verify_piece(PieceIndex(3)).unwrap();
+        assert!(blob.piece_to_send(PieceIndex(3)).is_some() && blob.piece_to_send(PieceIndex(3)).is_some());
+        assert!(blob.piece_to_send(PieceIndex(0)).is_some(), "the others are as they were");
+    }
+}
+
+#[test]
+fn a_disk_that_did_not_keep_a_push_is_found_out_at_the_second_request() {
+    let (_dir, store, bytes, blob) = pushed(Options::durable(), 3 * PIECE, &[PIECE + 5]);
+    let sent = blob.piece_to_send(PieceIndex(1)).unwrap();
+    assert!(!blob.metainfo().verify(PieceIndex(1), &bytes_of(&sent)), "the receiver notices");
+    assert!(blob.piece_to_send(PieceIndex(1)).is_none());
+    assert_eq!(blob.verify_piece(PieceIndex(1)).unwrap_err().kind(), shoal_store::ErrorKind::Corrupt);
+    assert_eq!(store.quarantined()[0].digest, Digest::sha256(&bytes));
+    assert_eq!(store.stat(&Digest::sha256(&bytes)).unwrap(), None);
+}
+
+#[test]
+fn a_client_never_gets_a_pushed_byte_unread() {
+    let (_dir, _store, bytes, blob) = pushed(Options::durable(), 3 * PIECE, &[5]);
+    assert!(blob.file_range(0..bytes.len() as u64).is_none());
+    assert_eq!(blob.read_range(0..bytes.len() as u64).unwrap_err().kind(), shoal_store::ErrorKind::Corrupt);
+}
+
+#[test]
+fn after_a_restart_or_a_change_every_pushed_piece_is_read_first() {
+    let (dir, store, bytes, blob) = pushed(Options::durable(), 3 * PIECE, &[]);
+    let data = file_of(dir.path(), blob.digest(), "data");
+    drop((blob, store));
+    let file = fs::File::options().write(true).open(&data).unwrap();
+    file.write_all_at(&[!bytes[5]], 5).unwrap();
+    let store = open(dir.path(), Options::durable());
+    let blob = store.blob(&Digest::sha256(&bytes)).unwrap();
+    assert!((0..3).all(|index| blob.piece_to_send(PieceIndex(index)).is_none()));
+    assert_eq!(blob.verify_piece(PieceIndex(0)).unwrap_err().kind(), shoal_store::ErrorKind::Corrupt);
+
+    let (dir, _store, bytes, blob) = pushed(Options::durable(), 3 * PIECE, &[]);
+    let file = fs::File::options().write(true).open(file_of(dir.path(), blob.digest(), "data")).unwrap();
+    file.write_all_at(&[!bytes[5]], 5).unwrap();
+    assert!((0..3).all(|index| blob.piece_to_send(PieceIndex(index)).is_none()));
+}
+
+#[test]
+fn what_was_mended_or_pushed_again_is_another_file() {
+    let (_dir, store, bytes, blob) = pushed(Options::durable(), 3 * PIECE, &[]);
+    assert!(blob.piece_to_send(PieceIndex(0)).is_some());
+    let partial = store.demote(blob.digest()).unwrap();
+    drop(blob);
+    let blob = partial.commit().unwrap();
+    // Read from the first to the last byte on the way.
+    assert!(blob.file_range(0..bytes.len() as u64).is_some());
+    store.remove(blob.digest()).unwrap();
+    store.put(blob.digest(), &bytes).unwrap();
+    assert!(store.blob(blob.digest()).unwrap().piece_to_send(PieceIndex(1)).is_none());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

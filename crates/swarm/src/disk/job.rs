@@ -15,7 +15,7 @@ use crate::event::{Done, Finding};
 use crate::pool::Segment;
 use crate::view::Storage;
 
-/// A piece that may be sent: its bytes were verified by this process.
+/// A piece that may be sent: its bytes were verified by this process, or written by it and not sent before.
 pub(crate) enum Load {
     /// In the file.
     File(FileRange),
@@ -193,9 +193,7 @@ impl Shared {
 
     fn load(&self, digest: Digest, index: PieceIndex) -> shoal_store::Result<Load> {
         let storage = self.handles.get_or_open(&self.store, &digest)?;
-        let known = |storage: &Storage| {
-            storage.file_range(storage.metainfo().layout().piece_range(index)).map(Load::File)
-        };
+        let known = |storage: &Storage| storage.piece_to_send(index).map(Load::File);
         if let Some(load) = known(&storage) {
             return Ok(load);
         }

@@ -78,6 +78,51 @@ async fn an_agent_with_a_rotten_blob_serves_no_bad_byte_and_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_that_the_disk_did_not_keep_is_noticed_by_the_receiver_and_healed_by_the_sender() {
+    let tracker = Arc::new(Tracker::default());
+    let bytes = content(36, 2 * MIB);
+    let owner = Plan::new(Role::Owner).start(&tracker).await;
+    let id = owner.store.create_upload("team/app").unwrap();
+    let mut upload = owner.store.open_upload(&id).unwrap();
+    upload.write(&bytes).unwrap();
+    damage(owner.dir.path(), bytes.len(), MIB);
+    let metainfo = upload.commit(&Digest::sha256(&bytes)).unwrap();
+    let digest = *metainfo.digest();
+    tracker.publish(&metainfo, &[&owner.peer]);
+    owner.swarm.seed(digest);
+    let bad = metainfo.layout().piece_at(MIB as u64);
+
+    let first = Plan::new(Role::Agent).start(&tracker).await;
+    let reader = within(first.swarm.open(&digest)).await.unwrap();
+    let others = (0..metainfo.layout().piece_count()).map(PieceIndex).filter(|index| *index != bad);
+    for index in others {
+        assert!(metainfo.verify(index, &within(reader.read_piece(index)).await.unwrap()));
+    }
+    within(async {
+        while first.pieces(PieceResult::Corrupt) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+
+    // Whoever asks next makes the owner read what it sends.
+    let second = Plan::new(Role::Agent).start(&tracker).await;
+    let _opened = within(second.swarm.open(&digest)).await.unwrap();
+    within(async {
+        while owner.store.partials().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let mirror = Plan::new(Role::Owner).start(&tracker).await;
+    mirror.publish(&tracker, &bytes);
+    assert!(within(second.fetch(&digest)).await == bytes);
+    assert_eq!(second.pieces(PieceResult::Corrupt), 0, "one bad copy left the owner, and no second");
+    assert!(within(read_all(&reader)).await == bytes);
+    assert!(within(owner.fetch(&digest)).await == bytes, "the owner is whole again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blob_that_was_removed_is_fetched_again() {
     let tracker = Arc::new(Tracker::default());
     let bytes = content(33, MIB);
