@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use shoal_api::origin::OriginClient;
 use shoal_oci::Digest;
-use shoal_swarm::RangeSource;
+use shoal_swarm::{Progress, RangeSource};
 
 /// Reads ranges from origins.
 pub struct OriginRanges(OriginClient);
@@ -25,7 +25,13 @@ impl RangeSource for OriginRanges {
         self.0.read_url(url, range).await.map_err(io::Error::other)
     }
 
-    async fn fetch_whole(&self, url: &str, _digest: &Digest, size: u64) -> io::Result<Bytes> {
-        self.0.read_whole(url, size).await.map_err(io::Error::other)
+    async fn fetch_whole(
+        &self,
+        url: &str,
+        _digest: &Digest,
+        size: u64,
+        progress: &Progress,
+    ) -> io::Result<Bytes> {
+        self.0.read_whole(url, size, |bytes| progress.note(bytes)).await.map_err(io::Error::other)
     }
 }

@@ -158,8 +158,21 @@ pub(crate) async fn read(
     limit: usize,
     timeout: Duration,
 ) -> Result<Bytes, ApiError> {
+    read_telling(response, url, what, limit, timeout, |_| {}).await
+}
+
+/// As [`read`]; `came` is told the length of each part as it comes.
+pub(crate) async fn read_telling(
+    response: Response,
+    url: &str,
+    what: &str,
+    limit: usize,
+    timeout: Duration,
+    came: impl FnMut(usize) + Send,
+) -> Result<Bytes, ApiError> {
     let late = |_| ClientError::Timeout { url: url.to_owned(), after: timeout };
-    let body = tokio::time::timeout(timeout, response.into_body().collect(limit)).await.map_err(late);
+    let reading = response.into_body().collect_telling(limit, came);
+    let body = tokio::time::timeout(timeout, reading).await.map_err(late);
     let broken = |source| ClientError::Body { url: url.to_owned(), source };
     body.and_then(|whole| whole.map_err(broken)).map_err(failed(what))
 }

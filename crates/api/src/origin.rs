@@ -159,11 +159,16 @@ impl OriginClient {
     }
 
     /// The whole blob at the URL of a web seed, of which somebody said that it has `size` bytes, at most [`RANGE_LEN_MAX`]. An origin
-    /// that is busy refuses at once.
+    /// that is busy refuses at once. `came` is told the length of each part of it as it comes.
     ///
     /// # Errors
     /// [`ApiError`] when the origin does not answer, refuses, or has a blob of another size.
-    pub async fn read_whole(&self, url: &str, size: u64) -> Result<Bytes, ApiError> {
+    pub async fn read_whole(
+        &self,
+        url: &str,
+        size: u64,
+        came: impl FnMut(usize) + Send,
+    ) -> Result<Bytes, ApiError> {
         let what = format!("read {url}");
         if size > RANGE_LEN_MAX {
             return Err(exchange::not_understood(&what, &"it is too long to be read at once"));
@@ -176,7 +181,7 @@ impl OriginClient {
             return Err(exchange::not_understood(&what, &"the blob has another size"));
         }
         let limit = usize::try_from(size).unwrap_or(usize::MAX);
-        exchange::read(response, url, &what, limit, TIMEOUT).await
+        exchange::read_telling(response, url, &what, limit, TIMEOUT, came).await
     }
 }
 

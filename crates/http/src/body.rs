@@ -167,17 +167,31 @@ impl Body {
     ///
     /// # Errors
     /// [`BodyError::TooLong`] as soon as it is known to exceed `limit` bytes, before they are held; the others when it breaks.
-    pub async fn collect(mut self, limit: usize) -> Result<Bytes, BodyError> {
+    pub async fn collect(self, limit: usize) -> Result<Bytes, BodyError> {
+        self.collect_telling(limit, |_| {}).await
+    }
+
+    /// As [`Self::collect`]; `came` is told the length of each part as it comes.
+    ///
+    /// # Errors
+    /// As [`Self::collect`].
+    pub async fn collect_telling(
+        mut self,
+        limit: usize,
+        mut came: impl FnMut(usize) + Send,
+    ) -> Result<Bytes, BodyError> {
         let too_long = BodyError::TooLong { limit };
         if HttpBody::size_hint(&self).lower() > limit as u64 {
             return Err(too_long);
         }
         let Some(first) = self.frame_data().await.transpose()? else { return Ok(Bytes::new()) };
+        came(first.len());
         let mut whole = BytesMut::from(first);
         while let Some(data) = self.frame_data().await.transpose()? {
             if whole.len() + data.len() > limit {
                 return Err(too_long);
             }
+            came(data.len());
             whole.extend_from_slice(&data);
         }
         if whole.len() > limit { Err(too_long) } else { Ok(whole.freeze()) }

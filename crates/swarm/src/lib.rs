@@ -50,5 +50,5 @@ pub use shoal_swarm_protocol::{
     AnnounceError, AnnounceEvent, AnnounceReply, BlobPhase, BlobStatus, Limits, Role,
 };
 pub use swarm::Swarm;
-pub use web::RangeSource;
+pub use web::{Progress, RangeSource};
 pub use whole::Lead;

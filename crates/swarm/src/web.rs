@@ -1,14 +1,16 @@
 //! Web seeds: an owner's HTTP range in place of a peer, when no peer delivers.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_swarm_types::{Layout, PieceIndex};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::event::Event;
@@ -23,12 +25,45 @@ pub trait RangeSource: Send + Sync + 'static {
     /// Whatever kept the bytes from arriving; the core then tries another source.
     async fn fetch(&self, url: &str, digest: &Digest, range: Range<u64>) -> std::io::Result<Bytes>;
 
-    /// The whole of a small blob at `url`, which is said to have `size` bytes: at once or not at all, because there are other ways.
+    /// The whole of a small blob at `url`, which is said to have `size` bytes: at once or not at all, because there are other ways. Whoever
+    /// asks looks at `progress`, and drops the request when it is slow.
     ///
     /// # Errors
     /// As [`Self::fetch`].
-    async fn fetch_whole(&self, url: &str, digest: &Digest, size: u64) -> std::io::Result<Bytes> {
-        self.fetch(url, digest, 0..size).await
+    async fn fetch_whole(
+        &self,
+        url: &str,
+        digest: &Digest,
+        size: u64,
+        progress: &Progress,
+    ) -> std::io::Result<Bytes> {
+        let bytes = self.fetch(url, digest, 0..size).await?;
+        progress.note(bytes.len());
+        Ok(bytes)
+    }
+}
+
+/// How much of an answer has come, and since when. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<Come>);
+
+#[derive(Debug, Default)]
+struct Come {
+    bytes: AtomicU64,
+    since: OnceLock<Instant>,
+}
+
+impl Progress {
+    /// Notes that so many more bytes have come.
+    pub fn note(&self, bytes: usize) {
+        self.0.since.get_or_init(Instant::now);
+        self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes so far, and the time since the first of them; `None` before that.
+    pub(crate) fn so_far(&self) -> Option<(u64, Duration)> {
+        let since = self.0.since.get()?;
+        Some((self.0.bytes.load(Ordering::Relaxed), since.elapsed()))
     }
 }
 

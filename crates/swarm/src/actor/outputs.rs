@@ -38,7 +38,10 @@ impl Actor {
             Output::FetchWeb { digest, index, url } => {
                 self.web.fetch(digest, index, self.blobs.layout(&digest).as_ref(), url);
             }
-            Output::Completed { digest } => self.disk.submit(Job::Commit { digest }),
+            Output::Completed { digest } => {
+                self.wholes.call_off(&digest);
+                self.disk.submit(Job::Commit { digest });
+            }
             Output::Failed { digest, error } => self.fail(digest, error),
             Output::Banned { peer, reason } => warn!(%peer, %reason, "banned a peer"),
         }

@@ -35,6 +35,7 @@ impl Actor {
                 return self.disk.submit(Job::Supply { digest, content });
             }
             Word::Late => self.wholes.release(&digest),
+            Word::Slow => self.wholes.give_up(&digest),
             Word::Came(_) | Word::Failed => self.wholes.end(&digest).0,
         };
         self.resume(digest, released);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use shoal_oci::Digest;
-use shoal_swarm::{AnnounceEvent, Lead, RangeSource, Role};
+use shoal_swarm::{AnnounceEvent, Lead, Progress, RangeSource, Role};
 use shoal_telemetry::rooms::swarm::Source;
 use tokio::sync::Semaphore;
 
@@ -16,21 +16,34 @@ use crate::tracker::Tracker;
 use crate::world::{Node, Plan, content, metainfo, read_all, within};
 
 /// An owner's HTTP port that says one thing, and counts how often it is asked.
+#[derive(Default)]
 struct Owner {
     says: Option<Bytes>,
     /// Answers only when it has permits.
     gate: Option<Arc<Semaphore>>,
+    /// Bytes of the answer that come before that.
+    begins: usize,
     asked: AtomicUsize,
+    dropped: AtomicUsize,
 }
 
 impl Owner {
     fn new(says: Option<&[u8]>) -> Arc<Self> {
         let says = says.map(Bytes::copy_from_slice);
-        Arc::new(Self { says, gate: None, asked: AtomicUsize::new(0) })
+        Arc::new(Self { says, ..Self::default() })
     }
 
     fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts when it is dropped.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -40,11 +53,16 @@ impl RangeSource for Owner {
         Err(io::Error::other("ranges are not what these tests are about"))
     }
 
-    async fn fetch_whole(&self, _: &str, _: &Digest, _: u64) -> io::Result<Bytes> {
+    async fn fetch_whole(&self, _: &str, _: &Digest, _: u64, progress: &Progress) -> io::Result<Bytes> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay(&self.dropped);
+        if self.begins > 0 {
+            progress.note(self.begins);
+        }
         if let Some(gate) = &self.gate {
             gate.acquire().await.unwrap().forget();
         }
+        std::mem::forget(under_way);
         self.says.clone().ok_or_else(|| io::Error::other("busy"))
     }
 }
@@ -134,7 +152,7 @@ async fn owners_that_lie_refuse_or_are_silent_cost_nothing_but_a_request() {
     let digest = peer.publish(&tracker, &bytes);
     tracker.add_web_seed(&digest, "http://owner/");
     let (liar, brief, refuses) = (content(8, 300_000), vec![1; 7], None);
-    let silent = Owner { says: None, gate: Some(Arc::new(Semaphore::new(0))), asked: AtomicUsize::new(0) };
+    let silent = Owner { gate: Some(Arc::new(Semaphore::new(0))), ..Owner::default() };
     let owners = [Owner::new(Some(&liar)), Owner::new(Some(&brief)), Owner::new(refuses), Arc::new(silent)];
     for owner in owners {
         let agent = agent(&tracker, owner.clone()).await;
@@ -153,14 +171,61 @@ async fn an_owner_that_answers_late_still_helps() {
     tracker.publish(&metainfo(&bytes), &[]);
     tracker.add_web_seed(&digest, "http://owner/");
     let gate = Arc::new(Semaphore::new(0));
-    let owner =
-        Owner { says: Some(bytes.clone().into()), gate: Some(gate.clone()), asked: AtomicUsize::new(0) };
+    let owner = Owner { says: Some(bytes.clone().into()), gate: Some(gate.clone()), ..Owner::default() };
     let agent = agent(&tracker, Arc::new(owner)).await;
     // Opened without the owner: the swarm was asked when it was late.
     let reader = within(agent.swarm.open(&digest)).await.unwrap();
     gate.add_permits(1);
     assert!(within(read_all(&reader)).await == bytes);
     within(reader.complete()).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_loses_the_race_is_called_off() {
+    let tracker = Arc::new(Tracker::default());
+    let bytes = content(12, 300_000);
+    let peer = Plan::new(Role::Owner).start(&tracker).await;
+    let digest = peer.publish(&tracker, &bytes);
+    tracker.add_web_seed(&digest, "http://owner/");
+    // One byte, which is slow, or none.
+    for begins in [1, 0] {
+        let gate = Some(Arc::new(Semaphore::new(0)));
+        let owner = Arc::new(Owner { gate, begins, ..Owner::default() });
+        let agent = agent(&tracker, owner.clone()).await;
+        let lead = Lead { size: 300_000, url: "http://owner/".to_owned() };
+        let reader = within(agent.swarm.open_with(&digest, Some(lead))).await.unwrap();
+        within(reader.complete()).await.unwrap();
+        within(async {
+            while owner.dropped.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!((owner.asked(), agent.received(Source::Web)), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_tracker_that_answers_after_a_silent_owner_is_heard_at_once() {
+    let tracker = Arc::new(Tracker::default());
+    let bytes = content(13, 300_000);
+    let peer = Plan::new(Role::Owner).start(&tracker).await;
+    let digest = peer.publish(&tracker, &bytes);
+    let turn = Arc::new(Semaphore::new(0));
+    tracker.wait_for(&turn);
+    let owner = Arc::new(Owner { gate: Some(Arc::new(Semaphore::new(0))), ..Owner::default() });
+    let mut plan = Plan { web: Some(owner.clone()), ..Plan::new(Role::Agent) };
+    plan.options.times.web = std::time::Duration::from_secs(3600);
+    let agent = plan.start(&tracker).await;
+    let lead = Lead { size: 300_000, url: "http://owner/".to_owned() };
+    let opening = agent.swarm.open_with(&digest, Some(lead));
+    // Long enough for the owner to be late.
+    let answer = async {
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        turn.add_permits(100);
+    };
+    let reader = within(async { tokio::join!(opening, answer) }).await.0.unwrap();
+    assert!(within(read_all(&reader)).await == bytes);
 }
 
 #[tokio::test]

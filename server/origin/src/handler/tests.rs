@@ -237,18 +237,21 @@ async fn a_small_blob_is_given_at_once_or_refused_at_once() {
     let (bytes, large) = (content(1 << 20), content((1 << 20) + 1));
     let (digest, large) = (fixture.put(&bytes), fixture.put(&large));
     let url = fixture.base.url(&format!("/blobs/{digest}"));
-    assert_eq!(client.read_whole(&url, 1 << 20).await.unwrap(), bytes);
-    assert_eq!(client.read_whole(&url, 1 << 20).await.unwrap(), bytes, "from memory");
-    assert!(client.read_whole(&url, (1 << 20) - 1).await.is_err(), "it has another size");
+    assert_eq!(client.read_whole(&url, 1 << 20, |_| {}).await.unwrap(), bytes);
+    assert_eq!(client.read_whole(&url, 1 << 20, |_| {}).await.unwrap(), bytes, "from memory");
+    assert!(client.read_whole(&url, (1 << 20) - 1, |_| {}).await.is_err(), "it has another size");
     let large = fixture.base.url(&format!("/blobs/{large}"));
-    assert!(client.read_whole(&large, (1 << 20) + 1).await.is_err(), "larger ones wait for their turn");
+    assert!(
+        client.read_whole(&large, (1 << 20) + 1, |_| {}).await.is_err(),
+        "larger ones wait for their turn"
+    );
     // More than the allowance, by far: the rest is refused without waiting, and whoever waits for a turn still gets it.
     let mut refused = 0;
     for _ in 0..100 {
         refused += usize::from(fixture.origin.content(&digest, u64::MAX).await.is_err());
     }
     assert!(refused > 0);
-    let busy = client.read_whole(&url, 1 << 20).await.unwrap_err();
+    let busy = client.read_whole(&url, 1 << 20, |_| {}).await.unwrap_err();
     assert!(busy.to_string().contains("503"), "{busy}");
     let whole = fixture.get(&format!("/blobs/{digest}"), None, Method::GET).await;
     assert_eq!(whole.into_body().collect(2 << 20).await.unwrap(), bytes);
