@@ -19,8 +19,10 @@ pub fn metainfo(data: &[u8]) {
     assert!(end <= metainfo.size());
 }
 
-/// Frames between peers: every message that is read says the same when it is written and read again.
+/// Frames between peers: every message that is read says the same when it is written and read again, and of no piece more bytes come than
+/// it has.
 pub fn frames(data: &[u8]) {
+    parts(data);
     let mut input = BytesMut::from(data);
     // Each frame takes at least five bytes.
     for _ in 0..data.len() {
@@ -30,6 +32,43 @@ pub fn frames(data: &[u8]) {
         let again = codec::decode(&mut written).ok().flatten();
         assert_eq!(again.as_ref(), Some(&message));
         assert!(written.is_empty());
+    }
+}
+
+/// The same bytes as a connection reads them: bytes of pieces are passed over, parts of pieces put together.
+fn parts(data: &[u8]) {
+    let mut input = BytesMut::from(data);
+    let mut parts: codec::Parts<u32> = codec::Parts::default();
+    while let Ok(Some(frame)) = codec::decode_frame(&mut input) {
+        let len = match frame {
+            codec::Frame::Message(_) => 0,
+            codec::Frame::Piece(head) => {
+                if parts.may_begin(&head, false).is_err() {
+                    return;
+                }
+                head.len
+            }
+            codec::Frame::Begin(head, len) => {
+                if parts.may_begin(&head, true).is_err() {
+                    return;
+                }
+                parts.keep(head, len, len);
+                len
+            }
+            codec::Frame::More(more) => {
+                let Ok(mut begun) = parts.go_on(&more) else { return };
+                assert_eq!(begun.kept, more.offset);
+                begun.kept += more.len;
+                assert!(begun.kept <= begun.head.len);
+                assert_eq!(begun.is_whole(), begun.kept == begun.head.len);
+                if !begun.is_whole() {
+                    parts.keep_again(begun);
+                }
+                more.len
+            }
+        };
+        let rest = input.len().saturating_sub(len as usize);
+        let _ = input.split_to(input.len() - rest);
     }
 }
 

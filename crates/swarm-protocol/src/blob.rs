@@ -143,6 +143,15 @@ impl WebSeeds {
     }
 }
 
+/// What a reader wants next.
+#[derive(Clone, Debug)]
+pub(crate) struct Want {
+    /// Piece indices.
+    pub(crate) pieces: Range<u32>,
+    /// Whether it waits for these and nothing else.
+    pub(crate) demand: bool,
+}
+
 /// One blob's swarm.
 #[derive(Debug)]
 pub(crate) struct Blob {
@@ -169,7 +178,7 @@ pub(crate) struct Blob {
     /// When owners were last told.
     pub(crate) owners_told: Time,
     /// Readers and what they want next.
-    pub(crate) readers: BTreeMap<ReaderId, Range<u32>>,
+    pub(crate) readers: BTreeMap<ReaderId, Want>,
     /// Thousandths of pieces that may still go before rarest-first.
     pub(crate) want_credit: u64,
     /// Peers that the tracker named, owners first.

@@ -4,6 +4,7 @@
 //! can never make us hold more than one piece's worth of bytes. The table of types is in `Kind`; the rest of the grammar is the
 //! order of fields in [`Message`].
 
+mod parts;
 mod peers;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -12,15 +13,22 @@ use shoal_swarm_types::{PieceIndex, PieceLength};
 
 use crate::limits::BITFIELD_LEN_MAX;
 use crate::message::{GRANT_LEN_MAX, HAVES_MAX, Message, Pieces};
+pub use parts::{Begun, PartError, Parts};
 
 /// Bytes of a frame before its body: length and type.
 pub const FRAME_HEAD_LEN: usize = 5;
 
-/// The longest frame: a piece of the largest length with its channel, index and queue length.
-pub const FRAME_LEN_MAX: usize = FRAME_HEAD_LEN + PIECE_HEAD_LEN + PieceLength::MAX.get() as usize;
+/// The longest frame: all but one byte of a piece of the largest length, with what stands before them.
+pub const FRAME_LEN_MAX: usize = FRAME_HEAD_LEN + BEGIN_HEAD_LEN + PieceLength::MAX.get() as usize - 1;
 
 /// Channel, index and queue length before the bytes of a piece.
 const PIECE_HEAD_LEN: usize = 12;
+
+/// Channel, index, queue length and length of the whole piece before its first bytes.
+const BEGIN_HEAD_LEN: usize = 16;
+
+/// Channel, index and offset before further bytes of a piece.
+const MORE_HEAD_LEN: usize = 12;
 
 /// Channel, algorithm, owner flag, length of the grant and form of the pieces in a `Join`.
 const JOIN_FIXED_LEN: usize = 4 + 1 + 1 + 2 + 1;
@@ -67,10 +75,14 @@ enum Kind {
     Peers = 13,
     Arrived = 14,
     Haves = 15,
+    Begin = 16,
+    More = 17,
+    Demand = 18,
+    Press = 19,
 }
 
 impl Kind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 20] = [
         Self::KeepAlive,
         Self::Join,
         Self::Decline,
@@ -87,6 +99,10 @@ impl Kind {
         Self::Peers,
         Self::Arrived,
         Self::Haves,
+        Self::Begin,
+        Self::More,
+        Self::Demand,
+        Self::Press,
     ];
 
     fn of(byte: u8) -> Result<Self, CodecError> {
@@ -104,10 +120,19 @@ impl Kind {
             Self::Decline | Self::Leave | Self::RequestAny | Self::RejectAny => (4, 4),
             Self::Have => (12, 12),
             Self::Request => (9, 9),
-            Self::Assign | Self::Reject | Self::Cancel | Self::Hurry | Self::Arrived => (8, 8),
+            Self::Assign
+            | Self::Reject
+            | Self::Cancel
+            | Self::Hurry
+            | Self::Arrived
+            | Self::Demand
+            | Self::Press => (8, 8),
             Self::Haves => (12, 8 + 4 * HAVES_MAX),
             Self::Peers => (peers::BODY_LEN_MIN, peers::BODY_LEN_MAX),
             Self::Piece => (PIECE_HEAD_LEN + 1, PIECE_HEAD_LEN + PieceLength::MAX.get() as usize),
+            // At least one byte of the piece is elsewhere.
+            Self::Begin => (BEGIN_HEAD_LEN + 1, BEGIN_HEAD_LEN + PieceLength::MAX.get() as usize - 1),
+            Self::More => (MORE_HEAD_LEN + 1, MORE_HEAD_LEN + PieceLength::MAX.get() as usize - 1),
         }
     }
 }
@@ -152,6 +177,8 @@ pub fn encode_head(message: &Message, out: &mut BytesMut) -> Option<Bytes> {
         Message::RequestAny { swarm } => put_words(out, Kind::RequestAny, &[*swarm]),
         Message::RejectAny { swarm } => put_words(out, Kind::RejectAny, &[*swarm]),
         Message::Hurry { swarm, index } => put_words(out, Kind::Hurry, &[*swarm, index.0]),
+        Message::Demand { swarm, index } => put_words(out, Kind::Demand, &[*swarm, index.0]),
+        Message::Press { swarm, index } => put_words(out, Kind::Press, &[*swarm, index.0]),
         Message::Assign { swarm, index } => put_words(out, Kind::Assign, &[*swarm, index.0]),
         Message::Reject { swarm, index } => put_words(out, Kind::Reject, &[*swarm, index.0]),
         Message::Cancel { swarm, index } => put_words(out, Kind::Cancel, &[*swarm, index.0]),
@@ -184,6 +211,37 @@ pub fn encode_piece_head(piece: &PieceHead, out: &mut BytesMut) {
     out.put_u32(piece.swarm);
     out.put_u32(piece.index.0);
     out.put_u32(piece.queue);
+}
+
+/// What stands before further bytes of a piece that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MoreHead {
+    /// The sender's channel number.
+    pub swarm: u32,
+    /// The piece.
+    pub index: PieceIndex,
+    /// How many bytes of the piece came before.
+    pub offset: u32,
+    /// How many bytes of the piece follow.
+    pub len: u32,
+}
+
+/// Appends the head of a piece of which only the first `len` bytes follow at once, fewer than [`PieceHead::len`]; the others follow behind
+/// heads of their own.
+pub fn encode_begin_head(piece: &PieceHead, len: u32, out: &mut BytesMut) {
+    head(out, Kind::Begin, BEGIN_HEAD_LEN + len as usize);
+    out.put_u32(piece.swarm);
+    out.put_u32(piece.index.0);
+    out.put_u32(piece.queue);
+    out.put_u32(piece.len);
+}
+
+/// Appends the head of further bytes of a piece.
+pub fn encode_more_head(more: &MoreHead, out: &mut BytesMut) {
+    head(out, Kind::More, MORE_HEAD_LEN + more.len as usize);
+    out.put_u32(more.swarm);
+    out.put_u32(more.index.0);
+    out.put_u32(more.offset);
 }
 
 fn head(out: &mut BytesMut, kind: Kind, body_len: usize) {
@@ -225,30 +283,52 @@ pub enum Frame {
     Message(Message),
     /// The head of a piece; [`PieceHead::len`] bytes of the piece follow in the stream.
     Piece(PieceHead),
+    /// The head of a piece that comes in parts; so many bytes of it follow in the stream, fewer than [`PieceHead::len`].
+    Begin(PieceHead, u32),
+    /// The head of further bytes of a piece; [`MoreHead::len`] of them follow in the stream.
+    More(MoreHead),
 }
 
-/// As [`decode`], but of a piece only the head is taken off, so that its bytes can be read to where they belong.
+/// As [`decode`], but of bytes of a piece only the head is taken off, so that they can be read to where they belong.
 ///
 /// # Errors
 /// [`CodecError`], as soon as the length and type are at hand.
 pub fn decode_frame(input: &mut BytesMut) -> Result<Option<Frame>, CodecError> {
-    let Some((Kind::Piece, body_len, _)) = frame_head(input)? else {
-        return Ok(decode(input)?.map(Frame::Message));
+    let (kind, body_len) = match frame_head(input)? {
+        Some((kind @ (Kind::Piece | Kind::Begin | Kind::More), body_len, _)) => (kind, body_len),
+        _ => return Ok(decode(input)?.map(Frame::Message)),
     };
-    if input.len() < FRAME_HEAD_LEN + PIECE_HEAD_LEN {
+    let head_len = if kind == Kind::Begin { BEGIN_HEAD_LEN } else { PIECE_HEAD_LEN };
+    if input.len() < FRAME_HEAD_LEN + head_len {
         return Ok(None);
     }
     input.advance(FRAME_HEAD_LEN);
-    let (swarm, index, queue) = (input.get_u32(), PieceIndex(input.get_u32()), input.get_u32());
+    let (swarm, index, word) = (input.get_u32(), PieceIndex(input.get_u32()), input.get_u32());
     // The length has passed its check.
-    let len = u32::try_from(body_len - PIECE_HEAD_LEN).unwrap_or(u32::MAX);
-    Ok(Some(Frame::Piece(PieceHead { swarm, index, queue, len })))
+    let len = u32::try_from(body_len - head_len).unwrap_or(u32::MAX);
+    Ok(Some(match kind {
+        Kind::More => Frame::More(MoreHead { swarm, index, offset: word, len }),
+        Kind::Begin => {
+            let whole = input.get_u32();
+            if whole <= len || whole > PieceLength::MAX.get() {
+                return Err(CodecError::Field("length of a piece"));
+            }
+            Frame::Begin(PieceHead { swarm, index, queue: word, len: whole }, len)
+        }
+        _ => Frame::Piece(PieceHead { swarm, index, queue: word, len }),
+    }))
 }
 
 /// Takes one frame off the front of `input`; `None` while it is incomplete. Reserves room for the rest of a frame whose length has
-/// passed its check.
+/// passed its check. Parts of pieces are no messages: whoever may get some uses [`decode_frame`].
+///
+/// # Errors
+/// [`CodecError`], as soon as the length and type are at hand.
 pub fn decode(input: &mut BytesMut) -> Result<Option<Message>, CodecError> {
     let Some((kind, body_len, wrong)) = frame_head(input)? else { return Ok(None) };
+    if matches!(kind, Kind::Begin | Kind::More) {
+        return Err(CodecError::Kind(kind as u8));
+    }
     let frame_len = FRAME_HEAD_LEN + body_len;
     if input.len() < frame_len {
         input.reserve(frame_len - input.len());
@@ -306,6 +386,8 @@ fn read_body(kind: Kind, mut body: Bytes, wrong: CodecError) -> Result<Message, 
         Kind::Reject => Message::Reject { swarm, index },
         Kind::Arrived => Message::Arrived { swarm, index },
         Kind::Hurry => Message::Hurry { swarm, index },
+        Kind::Demand => Message::Demand { swarm, index },
+        Kind::Press => Message::Press { swarm, index },
         Kind::Cancel => Message::Cancel { swarm, index },
         _ => Message::Piece { swarm, index, queue: body.get_u32(), data: body },
     })

@@ -152,7 +152,7 @@ impl Core {
             Input::Open { digest } => self.open(digest),
             Input::Close { digest } => self.close(digest),
             Input::Seed { digest } => self.seed(digest),
-            Input::Want { digest, reader, pieces } => self.want(digest, reader, pieces),
+            Input::Want { digest, reader, pieces, demand } => self.want(digest, reader, pieces, demand),
             Input::Unwant { digest, reader } => self.unwant(digest, reader),
             Input::Prepared { digest, metainfo, have } => self.prepared(digest, metainfo, have),
             Input::Absent { digest } => self.absent(digest),

@@ -240,6 +240,8 @@ pub enum Input {
         reader: ReaderId,
         /// Piece indices; the first is the most urgent.
         pieces: Range<u32>,
+        /// Whether the reader waits for these and nothing else: they go before what streams come by soon.
+        demand: bool,
     },
     /// A reader is gone, or wants nothing for now.
     Unwant {
@@ -454,6 +456,9 @@ pub enum Output {
         len: u32,
         /// Bytes still waiting in our upload queue, for everybody: our load.
         queue: u32,
+        /// Whether a reader waits for it and nothing else: it goes before pieces handed over earlier for which nobody does, and one of these that is being
+        /// sent pauses.
+        urgent: bool,
     },
     /// Verify and write a piece; answer [`Input::PieceStored`] or [`Input::PieceRejected`].
     StorePiece {

@@ -48,7 +48,8 @@ mod upload;
 mod window;
 
 pub use crate::codec::{
-    CodecError, FRAME_LEN_MAX, Frame, PieceHead, decode, decode_frame, encode, encode_head, encode_piece_head,
+    Begun, CodecError, FRAME_LEN_MAX, Frame, MoreHead, PartError, Parts, PieceHead, decode, decode_frame,
+    encode, encode_begin_head, encode_head, encode_more_head, encode_piece_head,
 };
 pub use crate::core::{Core, CoreConfig};
 pub use crate::handshake::{

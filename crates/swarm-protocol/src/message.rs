@@ -113,8 +113,23 @@ pub enum Message {
         swarm: u32,
         /// The piece.
         index: PieceIndex,
-        /// Whether a reader waits for it: served before the background.
+        /// Whether a reader comes by it soon: served before the background.
         urgent: bool,
+    },
+    /// As a [`Message::Request`], for a reader that waits for a few bytes and nothing else: served before everything, also before the rest
+    /// of a piece that is being sent.
+    Demand {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The piece.
+        index: PieceIndex,
+    },
+    /// A piece that was requested or assigned has become one for a [`Message::Demand`]. Void if the piece is under way.
+    Press {
+        /// The sender's channel number.
+        swarm: u32,
+        /// The piece.
+        index: PieceIndex,
     },
     /// To an owner: please send any piece that I lack. Answered, when its turn comes, by [`Message::Assign`] and then the piece.
     RequestAny {

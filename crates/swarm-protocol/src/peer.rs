@@ -8,6 +8,7 @@ use shoal_swarm_types::{PeerId, PieceIndex, Zone};
 
 use crate::io::{ConnId, Output, Time};
 use crate::message::Message;
+use crate::upload::Class;
 use crate::window::Window;
 
 /// A piece that the peer owes us.
@@ -19,8 +20,8 @@ pub(crate) struct Asked {
     pub(crate) since: Time,
     /// Its length in bytes.
     pub(crate) len: u64,
-    /// Whether the peer knows that a reader waits for it.
-    pub(crate) urgent: bool,
+    /// For whom it is, as far as the peer knows.
+    pub(crate) class: Class,
     /// Last words to come: two when our request and the owner's assignment of the same piece crossed.
     pub(crate) answers: u32,
     /// We no longer count on it; the peer was told, and its last word is still to come.

@@ -1,6 +1,6 @@
 //! What this process sends next, and to how many at once.
 //!
-//! Requests of waiting readers go first, then the blobs in turn; see `lanes`. Only a few pieces are on their way at a time, over all
+//! What a reader waits for goes first, then what readers come by soon, then the blobs in turn; see `lanes`. Only a few pieces are on their way at a time, over all
 //! connections: a piece is useful to its receiver only when it is whole, so sharing the uplink among all requesters delays all of them.
 //! A slot is free again when the piece has left; a connection takes more only as the receiver says that pieces have arrived, because
 //! what lies in the network before a busy receiver only waits there. A receiver that takes far longer than usual is slow and does not
@@ -31,11 +31,24 @@ pub(crate) struct Job {
     pub(crate) len: u64,
 }
 
+/// Who waits for a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    /// Nobody in particular.
+    Background,
+    /// A reader that streams a blob and comes by it soon.
+    Ahead,
+    /// A reader that waits for a few bytes and nothing else.
+    Demand,
+}
+
 /// A piece that the driver was told to send, and that has not arrived as far as we know.
 #[derive(Clone, Copy, Debug)]
 struct Handed {
     job: Job,
     at: Time,
+    /// It leaves before others that were handed over.
+    demanded: bool,
     /// The driver's queue has let go of it.
     drained: bool,
     /// One side has left the swarm since: nobody is told when it fails, and nobody will confirm it.
@@ -46,6 +59,7 @@ struct Handed {
 #[derive(Debug)]
 pub(crate) struct Uploads {
     slots_max: u32,
+    demanded: Lanes,
     urgent: Lanes,
     normal: Lanes,
     /// Urgent pieces sent in a row while others waited.
@@ -61,6 +75,7 @@ impl Uploads {
     pub(crate) fn new(slots_max: u32) -> Self {
         Self {
             slots_max: slots_max.max(1),
+            demanded: Lanes::default(),
             urgent: Lanes::default(),
             normal: Lanes::default(),
             urgent_run: 0,
@@ -72,10 +87,10 @@ impl Uploads {
     }
 
     /// Queues a piece.
-    pub(crate) fn push(&mut self, job: Job, urgent: bool, now: Time) {
+    pub(crate) fn push(&mut self, job: Job, class: Class, now: Time) {
         *self.queued.entry(job.conn).or_default() += 1;
         self.queued_bytes += job.len;
-        if urgent { &mut self.urgent } else { &mut self.normal }.push(job, now);
+        self.lanes(class).push(job, now);
     }
 
     /// Number of pieces queued for a connection.
@@ -86,17 +101,19 @@ impl Uploads {
     /// Whether a connection could be handed one more piece than it already has waiting. `alone`: nobody else wants anything.
     pub(crate) fn has_room(&self, conn: ConnId, alone: bool) -> bool {
         let queued = self.queued_for(conn);
-        (alone && queued == 0) || queued + on_the_way(&self.handed, conn) < UPLOADS_PER_CONN as usize
+        (alone && queued == 0) || queued + on_the_way(&self.handed, conn, false) < UPLOADS_PER_CONN as usize
     }
 
     /// Number of queued pieces whose connection could take one now.
     pub(crate) fn ready(&self) -> usize {
-        self.urgent.iter().chain(self.normal.iter()).filter(|job| can_take(&self.handed, job.conn)).count()
+        let ready = |demanded| move |job: &&Job| can_take(&self.handed, job.conn, demanded);
+        let others = self.urgent.iter().chain(self.normal.iter());
+        self.demanded.iter().filter(ready(true)).count() + others.filter(ready(false)).count()
     }
 
     /// Number of pieces queued for anybody.
     pub(crate) const fn queued(&self) -> usize {
-        self.urgent.len() + self.normal.len()
+        self.demanded.len() + self.urgent.len() + self.normal.len()
     }
 
     /// Whether a connection has pieces queued or on the way.
@@ -108,7 +125,7 @@ impl Uploads {
     pub(crate) fn is_under_way(&self, conn: ConnId, digest: Digest, index: PieceIndex) -> bool {
         let same = |job: &Job| job.conn == conn && job.digest == digest && job.index == index;
         let handed = self.handed.get(&conn).into_iter().flatten();
-        self.urgent.iter().chain(self.normal.iter()).any(same)
+        [&self.demanded, &self.urgent, &self.normal].into_iter().flat_map(Lanes::iter).any(same)
             || handed.filter(|handed| !handed.drained).any(|handed| same(&handed.job))
     }
 
@@ -120,17 +137,19 @@ impl Uploads {
     }
 
     /// Takes up the next piece, if a slot is free: the driver is to send it now. It stays until it has arrived, or failed. `copies`
-    /// tells how many neighbours have a piece.
-    pub(crate) fn start(&mut self, now: Time, copies: impl Fn(&Job) -> u32) -> Option<Job> {
-        if self.queued() == 0 || !self.has_slot(now) {
+    /// tells how many neighbours have a piece. Says whether it leaves before others that were handed over.
+    pub(crate) fn start(&mut self, now: Time, copies: impl Fn(&Job) -> u32) -> Option<(Job, bool)> {
+        if self.queued() == 0 {
             return None;
         }
-        let job = self.take(now, &copies, false).or_else(|| self.take(now, &copies, true))?;
+        let free = self.free_slots(now);
+        let (job, demanded) =
+            self.take(now, &copies, free, false).or_else(|| self.take(now, &copies, free, true))?;
         self.unqueue(&job);
         self.pace.begin(now);
-        let handed = Handed { job, at: now, drained: false, void: false };
+        let handed = Handed { job, at: now, demanded, drained: false, void: false };
         self.handed.entry(job.conn).or_default().push(handed);
-        Some(job)
+        Some((job, demanded))
     }
 
     /// A piece that was taken up cannot be sent. False when nobody waits for it any more.
@@ -165,18 +184,33 @@ impl Uploads {
 
     /// Removes a queued piece. False when it is not queued (any more).
     pub(crate) fn cancel(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> bool {
-        let found = self.urgent.remove(conn, digest, index);
-        let found = found.or_else(|| self.normal.remove(conn, digest, index));
+        let found = self.remove(conn, digest, index, Class::Demand);
         if let Some(job) = &found {
             self.unqueue(job);
         }
         found.is_some()
     }
 
-    /// Moves a queued piece to the urgent ones.
-    pub(crate) fn hurry(&mut self, conn: ConnId, digest: Digest, index: PieceIndex, now: Time) {
-        if let Some(job) = self.normal.remove(conn, digest, index) {
-            self.urgent.push(job, now);
+    /// Moves a queued piece up to a class, unless it is in that or in a higher one.
+    pub(crate) fn hurry(&mut self, conn: ConnId, digest: Digest, index: PieceIndex, class: Class, now: Time) {
+        let below = if class == Class::Demand { Class::Ahead } else { Class::Background };
+        if let Some(job) = self.remove(conn, digest, index, below) {
+            self.lanes(class).push(job, now);
+        }
+    }
+
+    /// Takes out a queued piece of a class or one below.
+    fn remove(&mut self, conn: ConnId, digest: Digest, index: PieceIndex, most: Class) -> Option<Job> {
+        let classes = [Class::Background, Class::Ahead, Class::Demand].into_iter();
+        let mut within = classes.filter(|class| *class <= most);
+        within.find_map(|class| self.lanes(class).remove(conn, digest, index))
+    }
+
+    const fn lanes(&mut self, class: Class) -> &mut Lanes {
+        match class {
+            Class::Demand => &mut self.demanded,
+            Class::Ahead => &mut self.urgent,
+            Class::Background => &mut self.normal,
         }
     }
 
@@ -185,6 +219,7 @@ impl Uploads {
         let gone = |job: &Job| job.conn == conn && digest.is_none_or(|digest| digest == job.digest);
         let mut removed = self.urgent.remove_all(gone);
         removed.extend(self.normal.remove_all(gone));
+        removed.extend(self.demanded.remove_all(gone));
         removed.iter().for_each(|job| self.unqueue(job));
         if digest.is_none() {
             self.drop_handed(conn, |_| true);
@@ -205,17 +240,19 @@ impl Uploads {
         ends.filter(|at| *at > now).min()
     }
 
-    /// Whether one more piece may leave: those that have left do not count, nor those of slow receivers.
-    fn has_slot(&mut self, now: Time) -> bool {
+    /// Whether one more piece may leave: those that have left do not count, nor those of slow receivers. Demanded ones have all slots to
+    /// themselves besides, because they leave before others that were handed over.
+    fn free_slots(&mut self, now: Time) -> Free {
         let patience = self.pace.patience();
-        let (mut used, mut stuck, mut lost) = (0, 0, None);
+        let (mut used, mut demanded, mut stuck, mut lost) = (0, 0, 0, None);
         for handed in self.handed.values().flatten() {
             let waited = now.micros_since(handed.at);
             match handed.drained {
                 true if waited > ARRIVAL_MICROS_MAX => lost = Some(handed.job.conn),
                 true => {}
-                false if waited < patience => used += 1,
-                false => stuck += 1,
+                false if waited >= patience => stuck += 1,
+                false if handed.demanded => demanded += 1,
+                false => used += 1,
             }
         }
         if let Some(conn) = lost {
@@ -223,23 +260,39 @@ impl Uploads {
                 handed.drained && now.micros_since(handed.at) > ARRIVAL_MICROS_MAX
             });
         }
-        used < self.slots_max && stuck < UPLOADS_STUCK_MAX
+        let any = stuck < UPLOADS_STUCK_MAX;
+        Free { demanded: any && demanded < self.slots_max, others: any && used < self.slots_max }
     }
 
-    /// The next piece in turn. `more`: also for connections that have their share on the way already, when nobody else wants anything.
-    fn take(&mut self, now: Time, copies: &impl Fn(&Job) -> u32, more: bool) -> Option<Job> {
+    /// The next piece in turn, and whether it is demanded. `more`: also for connections that have their share on the way already, when
+    /// nobody else wants anything.
+    fn take(
+        &mut self,
+        now: Time,
+        copies: &impl Fn(&Job) -> u32,
+        free: Free,
+        more: bool,
+    ) -> Option<(Job, bool)> {
         let handed = &self.handed;
-        let able = |conn: ConnId| more || can_take(handed, conn);
-        let overdue = self.urgent_run >= URGENT_RUN_MAX;
-        if !overdue && let Some(job) = self.urgent.take(now, able, copies) {
-            self.urgent_run = if self.normal.len() > 0 { self.urgent_run + 1 } else { 0 };
-            return Some(job);
+        let able = |demanded| move |conn: ConnId| more || can_take(handed, conn, demanded);
+        if free.demanded
+            && let Some(job) = self.demanded.take(now, able(true), copies)
+        {
+            return Some((job, true));
         }
-        let job = self.normal.take(now, able, copies);
+        if !free.others {
+            return None;
+        }
+        let overdue = self.urgent_run >= URGENT_RUN_MAX;
+        if !overdue && let Some(job) = self.urgent.take(now, able(false), copies) {
+            self.urgent_run = if self.normal.len() > 0 { self.urgent_run + 1 } else { 0 };
+            return Some((job, false));
+        }
+        let job = self.normal.take(now, able(false), copies);
         if job.is_some() {
             self.urgent_run = 0;
         }
-        job.or_else(|| self.urgent.take(now, able, copies))
+        job.or_else(|| self.urgent.take(now, able(false), copies)).map(|job| (job, false))
     }
 
     fn finish(
@@ -285,12 +338,21 @@ impl Uploads {
     }
 }
 
-fn on_the_way(handed: &BTreeMap<ConnId, Vec<Handed>>, conn: ConnId) -> usize {
-    handed.get(&conn).map_or(0, Vec::len)
+/// Slots that are free.
+#[derive(Clone, Copy)]
+struct Free {
+    demanded: bool,
+    others: bool,
 }
 
-fn can_take(handed: &BTreeMap<ConnId, Vec<Handed>>, conn: ConnId) -> bool {
-    on_the_way(handed, conn) < UPLOADS_PER_CONN as usize
+/// Pieces that were handed to a connection: demanded ones, or the others.
+fn on_the_way(handed: &BTreeMap<ConnId, Vec<Handed>>, conn: ConnId, demanded: bool) -> usize {
+    let handed = handed.get(&conn).into_iter().flatten();
+    handed.filter(|handed| handed.demanded == demanded).count()
+}
+
+fn can_take(handed: &BTreeMap<ConnId, Vec<Handed>>, conn: ConnId, demanded: bool) -> bool {
+    on_the_way(handed, conn, demanded) < UPLOADS_PER_CONN as usize
 }
 
 #[cfg(test)]

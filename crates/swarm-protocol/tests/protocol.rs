@@ -387,6 +387,8 @@ fn any_message(kind: u8, swarm: u32, index: u32, flag: bool) -> Message {
         8 => Message::Hurry { swarm, index },
         9 => Message::Piece { swarm, index, queue: 0, data: Bytes::from(vec![0; LEN as usize]) },
         10 => Message::Reject { swarm, index },
+        12 => Message::Demand { swarm, index },
+        13 => Message::Press { swarm, index },
         11 if flag => Message::Peers { swarm, peers: vec![overlay::lite(index.0 as u8, swarm as u8)] },
         _ => Message::Cancel { swarm, index },
     }

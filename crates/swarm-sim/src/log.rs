@@ -68,6 +68,8 @@ fn describe_message(message: &Message) -> (&'static str, u32) {
         Message::Reject { index, .. } => ("reject", index.0),
         Message::Cancel { index, .. } => ("cancel", index.0),
         Message::Hurry { index, .. } => ("hurry", index.0),
+        Message::Demand { index, .. } => ("demand", index.0),
+        Message::Press { index, .. } => ("press", index.0),
         Message::RequestAny { .. } => ("request-any", 0),
         Message::RejectAny { .. } => ("reject-any", 0),
         Message::Join { .. } => ("join", 0),

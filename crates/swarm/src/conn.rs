@@ -9,6 +9,7 @@
 //! [`SEND_BLOCK_LEN`]: crate::limits::SEND_BLOCK_LEN
 
 mod frames;
+mod precedence;
 mod queue;
 mod read;
 mod wire;
@@ -28,6 +29,7 @@ use crate::limits::Times;
 use crate::pool::Pool;
 use crate::shape::Shaper;
 use frames::Frames;
+pub(crate) use precedence::Precedence;
 use queue::SendQueue;
 pub(crate) use queue::{Outgoing, Parcel};
 use read::Reader;
@@ -41,6 +43,8 @@ pub(crate) struct Tools {
     pub(crate) shaper: Arc<Shaper>,
     /// What readers wait for.
     pub(crate) desk: Arc<Desk>,
+    /// What readers elsewhere wait for.
+    pub(crate) precedence: Arc<Precedence>,
     pub(crate) times: Times,
     pub(crate) events: mpsc::Sender<Event>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shoal_swarm_protocol::ConnId;
 use tokio::sync::mpsc;
 
-use crate::conn::{Conn, Outgoing, Tools};
+use crate::conn::{Conn, Outgoing, Precedence, Tools};
 use crate::desk::Desk;
 use crate::disk::Disk;
 use crate::envelope::Stream;
@@ -34,7 +34,8 @@ impl Conns {
         let max = options.limits.connections_max as usize + CONNECTIONS_SPARE;
         let pool = Pool::new(options.bounds.inbound_bytes_max);
         let shaper = Arc::clone(&options.shaper);
-        let tools = Tools { pool, disk, shaper, desk, times: options.times.clone(), events };
+        let (precedence, times) = (Arc::new(Precedence::default()), options.times.clone());
+        let tools = Tools { pool, disk, shaper, desk, precedence, times, events };
         Self { open: HashMap::new(), next: 0, max, tools }
     }
 

@@ -18,6 +18,8 @@ use tokio::sync::Notify;
 pub(crate) enum Wish {
     /// These pieces next, in order.
     Pieces(Range<u32>),
+    /// These pieces now, and then nothing.
+    Demand(Range<u32>),
     /// Nothing more: the reader is gone.
     Gone,
 }
@@ -46,8 +48,12 @@ impl Desk {
         {
             let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
             match &wish {
-                Wish::Pieces(pieces) => drop(wanted.insert(reader, (digest, pieces.clone()))),
-                Wish::Gone => drop(wanted.remove(&reader)),
+                Wish::Pieces(pieces) | Wish::Demand(pieces) => {
+                    wanted.insert(reader, (digest, pieces.clone()));
+                }
+                Wish::Gone => {
+                    wanted.remove(&reader);
+                }
             }
         }
         self.words.lock().unwrap_or_else(PoisonError::into_inner).wishes.insert(reader, (digest, wish));

@@ -21,7 +21,7 @@ use tracing::warn;
 use crate::desk::Wish;
 use crate::error::ReadError;
 use crate::event::Command;
-use crate::limits::{HEALS_MAX, WINDOW_BYTES, WINDOW_PIECES_MIN};
+use crate::limits::{DEMAND_BYTES_MAX, HEALS_MAX, WINDOW_BYTES, WINDOW_PIECES_MIN};
 use crate::swarm::Swarm;
 use crate::view::{Storage, View};
 
@@ -59,12 +59,22 @@ pub struct BlobReader {
     wished: AtomicBool,
     /// Replaced when the blob had to be fetched again.
     view: Mutex<watch::Receiver<View>>,
+    /// The bytes that were asked for in a row.
+    run: Mutex<Range<u64>>,
 }
 
 impl BlobReader {
     pub(crate) fn new(id: ReaderId, digest: Digest, swarm: Swarm, view: watch::Receiver<View>) -> Self {
         let layout = *view.borrow().storage.metainfo().layout();
-        Self { id, digest, layout, swarm, wished: AtomicBool::new(false), view: Mutex::new(view) }
+        Self {
+            id,
+            digest,
+            layout,
+            swarm,
+            wished: AtomicBool::new(false),
+            view: Mutex::new(view),
+            run: Mutex::new(0..0),
+        }
     }
 
     /// The blob's digest.
@@ -93,7 +103,7 @@ impl BlobReader {
         if index.0 >= self.layout.piece_count() {
             return Ok(Bytes::new());
         }
-        self.read(index, self.layout.piece_count(), move |storage| storage.read_piece(index)).await
+        self.read((index, self.layout.piece_count(), false), move |storage| storage.read_piece(index)).await
     }
 
     /// The verified bytes from `offset` to the end of the piece that holds it; none at or beyond the end. Cancel-safe.
@@ -122,26 +132,28 @@ impl BlobReader {
         if range.start >= range.end.min(self.layout.size) {
             return Ok(Part::Bytes(Bytes::new()));
         }
+        let demand = self.is_demand(&range);
         let index = self.layout.piece_at(range.start);
         let end = self.layout.piece_at(range.end.min(self.layout.size) - 1).0 + 1;
         let range = range.start..range.end.min(self.layout.piece_range(index).end);
-        let storage = self.arrival(index, end).await?;
+        let storage = self.arrival(index, end, demand).await?;
         if let Some(known) = storage.file_range(range.clone()) {
             return Ok(Part::File(known));
         }
-        self.read(index, end, move |storage| storage.read_range(range.clone())).await.map(Part::Bytes)
+        self.read((index, end, demand), move |storage| storage.read_range(range.clone()))
+            .await
+            .map(Part::Bytes)
     }
 
     /// Reads something of a piece on a disk worker, and has the piece fetched again when it is damaged. The reader goes on until before the
     /// piece `end`.
     async fn read(
         &self,
-        index: PieceIndex,
-        end: u32,
+        (index, end, demand): (PieceIndex, u32, bool),
         read: impl Fn(&Storage) -> shoal_store::Result<Bytes> + Clone + Send + 'static,
     ) -> Result<Bytes, ReadError> {
         for _ in 0..=HEALS_MAX {
-            let (storage, read) = (self.arrival(index, end).await?, read.clone());
+            let (storage, read) = (self.arrival(index, end, demand).await?, read.clone());
             let reading = self.swarm.disk().run(move |_| read(&storage));
             match reading.await.ok_or(ReadError::Unavailable)? {
                 Ok(bytes) => return Ok(bytes),
@@ -185,8 +197,8 @@ impl BlobReader {
     }
 
     /// Waits until a piece is there, and says where to read it.
-    async fn arrival(&self, index: PieceIndex, end: u32) -> Result<Storage, ReadError> {
-        self.want(index, end);
+    async fn arrival(&self, index: PieceIndex, end: u32, demand: bool) -> Result<Storage, ReadError> {
+        self.want(index, end, demand);
         let mut view = self.view();
         loop {
             {
@@ -215,8 +227,20 @@ impl BlobReader {
         Ok(())
     }
 
+    /// Whether somebody waits for these bytes and nothing else: few, and not the whole blob. What was read in a row so far counts, so the
+    /// end of a stream is a part of that stream.
+    fn is_demand(&self, range: &Range<u64>) -> bool {
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        let goes_on = run.end == range.end && run.contains(&range.start);
+        if !goes_on {
+            *run = range.clone();
+        }
+        let len = run.end - run.start;
+        len <= DEMAND_BYTES_MAX && len < self.layout.size
+    }
+
     /// Tells the swarm what this reader needs next, unless all of that is there.
-    fn want(&self, index: PieceIndex, end: u32) {
+    fn want(&self, index: PieceIndex, end: u32, demand: bool) {
         let mut window = window(&self.layout, index);
         window.end = window.end.min(end);
         let present = {
@@ -226,7 +250,8 @@ impl BlobReader {
         };
         if !present {
             self.wished.store(true, Ordering::Relaxed);
-            self.swarm.desk().leave(self.id, self.digest, Wish::Pieces(window));
+            let wish = if demand { Wish::Demand(window) } else { Wish::Pieces(window) };
+            self.swarm.desk().leave(self.id, self.digest, wish);
         }
     }
 

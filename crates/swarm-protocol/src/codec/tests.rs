@@ -22,7 +22,7 @@ fn message() -> impl Strategy<Value = Message> {
     ];
     let grant = collection::vec(any::<u8>(), 0..=GRANT_LEN_MAX).prop_map(Bytes::from);
     let join = (any::<u32>(), any::<bool>(), any::<bool>(), any::<[u8; 4]>(), grant, pieces);
-    let words = (0..13_u8, any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>());
+    let words = (0..15_u8, any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>());
     let named = (any::<u32>(), collection::vec(peer(), 1..=PEERS_PER_MESSAGE_MAX));
     let piece = (any::<u32>(), any::<u32>(), any::<u32>(), bytes(2_000));
     prop_oneof![
@@ -70,6 +70,8 @@ fn of_words(kind: u8, swarm: u32, index: PieceIndex, queue: u32, urgent: bool) -
         8 => Message::RejectAny { swarm },
         9 => Message::Hurry { swarm, index },
         10 => Message::Arrived { swarm, index },
+        12 => Message::Demand { swarm, index },
+        13 => Message::Press { swarm, index },
         11 => {
             let indices = (0..=index.0 % 7).map(PieceIndex).collect();
             Message::Haves { swarm, indices, queue }
@@ -131,12 +133,43 @@ fn lengths_are_refused_before_anything_is_waited_for() {
         (13, &[Kind::Piece as u8]),
         (5_000_000, &[Kind::Piece as u8]),
         (12, &[Kind::Have as u8]),
+        (17, &[Kind::Begin as u8]),
+        (13, &[Kind::More as u8]),
+        (12 + PieceLength::MAX.get() + 1, &[Kind::More as u8]),
     ] {
         let mut wire = frame(len, rest);
         assert!(matches!(decode(&mut wire), Err(CodecError::Length { .. })), "{len} {rest:?}");
         assert!(wire.capacity() < 1024);
     }
     assert_eq!(decode(&mut frame(1, &[99])), Err(CodecError::Kind(99)));
+}
+
+#[test]
+fn a_piece_comes_in_parts_with_messages_between_them() {
+    let head = PieceHead { swarm: 3, index: PieceIndex(9), queue: 7, len: 100 };
+    let more = MoreHead { swarm: 3, index: PieceIndex(9), offset: 40, len: 60 };
+    let mut wire = BytesMut::new();
+    encode_begin_head(&head, 40, &mut wire);
+    wire.put_bytes(1, 40);
+    encode(&Message::KeepAlive, &mut wire);
+    encode_more_head(&more, &mut wire);
+    wire.put_bytes(2, 60);
+    assert_eq!(decode_frame(&mut wire), Ok(Some(Frame::Begin(head, 40))));
+    assert_eq!(wire.split_to(40), vec![1; 40]);
+    assert_eq!(decode_frame(&mut wire), Ok(Some(Frame::Message(Message::KeepAlive))));
+    assert!(matches!(decode(&mut wire.clone()), Err(CodecError::Kind(17))), "a part is no message");
+    assert_eq!(decode_frame(&mut wire), Ok(Some(Frame::More(more))));
+    assert_eq!(wire, vec![2; 60]);
+}
+
+#[test]
+fn the_beginning_of_a_piece_is_shorter_than_the_piece_and_no_piece_is_too_long() {
+    for (whole, len) in [(40, 40), (39, 40), (0, 1), (PieceLength::MAX.get() + 1, 40), (u32::MAX, 1)] {
+        let head = PieceHead { swarm: 3, index: PieceIndex(9), queue: 7, len: whole };
+        let mut wire = BytesMut::new();
+        encode_begin_head(&head, len, &mut wire);
+        assert_eq!(decode_frame(&mut wire), Err(CodecError::Field("length of a piece")), "{whole} {len}");
+    }
 }
 
 #[test]

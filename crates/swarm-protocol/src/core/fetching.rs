@@ -20,6 +20,7 @@ use crate::message::Message;
 use crate::peer::{Asked, Peer};
 use crate::pick::{overlap, rarest};
 use crate::timers::Timer;
+use crate::upload::Class;
 
 /// A request is late after this many times the usual: half of all requests take longer than their mean.
 const LATE_FACTOR: u64 = 2;
@@ -139,7 +140,7 @@ impl Core {
                 self.is_sated = true;
                 return;
             }
-            self.ask_one(digest, conn, index, false);
+            self.ask_one(digest, conn, index, Class::Background);
             in_flight += len;
             if self.peers.get(&conn).is_some_and(|peer| peer.has_room(0, len, share)) {
                 candidates.push((if self.limits.least_loaded { load + len } else { 0 }, conn));
@@ -200,21 +201,23 @@ impl Core {
     }
 
     /// Asks one peer for one piece, which must be missing, or asked of others only.
-    pub(super) fn ask_one(&mut self, digest: Digest, conn: ConnId, index: PieceIndex, urgent: bool) {
+    pub(super) fn ask_one(&mut self, digest: Digest, conn: ConnId, index: PieceIndex, class: Class) {
         let Some(download) = self.blobs.get_mut(&digest).and_then(|blob| blob.download.as_mut()) else {
             return;
         };
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        let Some(output) = peer.say(conn, &digest, |swarm| Message::Request { swarm, index, urgent }) else {
-            return;
+        let request = |swarm| match class {
+            Class::Demand => Message::Demand { swarm, index },
+            _ => Message::Request { swarm, index, urgent: class == Class::Ahead },
         };
+        let Some(output) = peer.say(conn, &digest, request) else { return };
         if download.request(index, Source::Conn(conn), self.now) {
             self.intake.begin(self.now);
             let len = download.piece_len(index);
             peer.owe(
                 digest,
                 index,
-                Asked { at: self.now, since: self.now, len, urgent, answers: 1, given_up: false },
+                Asked { at: self.now, since: self.now, len, class, answers: 1, given_up: false },
                 &mut self.asked_bytes,
             );
             self.outputs.push_back(output);
@@ -228,7 +231,7 @@ impl Core {
         for (index, asked_of) in self.late_last_pieces(digest) {
             for _ in asked_of..ENDGAME_SOURCES {
                 let Some(conn) = self.least_loaded_with(digest, index, true) else { break };
-                self.ask_one(digest, conn, index, false);
+                self.ask_one(digest, conn, index, Class::Background);
             }
         }
     }
@@ -301,7 +304,7 @@ impl Core {
         peer.owe(
             digest,
             index,
-            Asked { at: self.now, since, len, urgent: false, answers: 1, given_up: !ours },
+            Asked { at: self.now, since, len, class: Class::Background, answers: 1, given_up: !ours },
             &mut self.asked_bytes,
         );
         self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends());
@@ -323,7 +326,7 @@ impl Core {
         let is_queued = |source: &Source| match source {
             Source::Conn(conn) if *conn != owner => {
                 let asked = self.peers.get(conn).and_then(|peer| peer.asked.get(&(digest, index)));
-                asked.is_some_and(|asked| !asked.urgent)
+                asked.is_some_and(|asked| asked.class == Class::Background)
             }
             _ => false,
         };

@@ -11,6 +11,7 @@ use crate::io::{CloseReason, ConnId, Output, Source, Violation};
 use crate::limits::{CHANNELS_MAX, DECLINE_HOLD_MS, PIECES_MAX};
 use crate::message::{Message, Pieces};
 use crate::peer::Channel;
+use crate::upload::Class;
 
 /// What a message leads to: nothing further, or the end of the connection.
 pub(super) type Verdict = Result<(), Violation>;
@@ -57,7 +58,9 @@ impl Core {
             }
             Message::Leave { swarm } => self.peer_left(conn, swarm),
             Message::Peers { swarm, peers } => self.peers_named(conn, swarm, peers),
-            Message::Request { swarm, index, .. } if self.is_ungranted(conn, swarm) => {
+            Message::Request { swarm, index, .. } | Message::Demand { swarm, index }
+                if self.is_ungranted(conn, swarm) =>
+            {
                 self.say_on(conn, swarm, |swarm| Message::Reject { swarm, index })
             }
             Message::RequestAny { swarm } if self.is_ungranted(conn, swarm) => {
@@ -66,9 +69,17 @@ impl Core {
             Message::Have { swarm, index, queue } => self.peer_has(conn, swarm, index, queue),
             Message::Request { swarm, index, urgent } => {
                 self.with_member(conn, swarm, Some(index), |core, digest| {
-                    core.requested(conn, digest, index, urgent)
+                    let class = if urgent { Class::Ahead } else { Class::Background };
+                    core.requested(conn, digest, index, class)
                 })
             }
+            Message::Demand { swarm, index } => self.with_member(conn, swarm, Some(index), |core, digest| {
+                core.requested(conn, digest, index, Class::Demand)
+            }),
+            Message::Press { swarm, index } => self.with_member(conn, swarm, Some(index), |core, digest| {
+                core.uploads.hurry(conn, digest, index, Class::Demand, core.now);
+                Ok(())
+            }),
             Message::RequestAny { swarm } => {
                 self.with_member(conn, swarm, None, |core, digest| core.requested_any(conn, digest))
             }
@@ -79,7 +90,7 @@ impl Core {
                 self.with_member(conn, swarm, None, |core, digest| core.rejected_any(conn, digest))
             }
             Message::Hurry { swarm, index } => self.with_member(conn, swarm, Some(index), |core, digest| {
-                core.uploads.hurry(conn, digest, index, core.now);
+                core.uploads.hurry(conn, digest, index, Class::Ahead, core.now);
                 Ok(())
             }),
             Message::Piece { swarm, index, queue, data } => {

@@ -11,7 +11,7 @@ use crate::limits::{ASSIGN_AHEAD, OWNER_DEMAND_MICROS, REQUESTS_MAX};
 use crate::message::Message;
 use crate::pick::least_copied;
 use crate::timers::Timer;
-use crate::upload::Job;
+use crate::upload::{Class, Job};
 
 impl Core {
     /// A peer asks for a piece.
@@ -20,7 +20,7 @@ impl Core {
         conn: ConnId,
         digest: Digest,
         index: PieceIndex,
-        urgent: bool,
+        class: Class,
     ) -> Verdict {
         if self.uploads.queued_for(conn) >= REQUESTS_MAX {
             return Err(Violation::Requests);
@@ -35,7 +35,11 @@ impl Core {
         // An assignment of the same piece is under way to the peer: that answers it. Once it has gone out, the peer has lost the piece.
         let promised = blob.members.get(&conn).is_some_and(|member| member.is_promised(index));
         let crossed = promised && self.uploads.is_under_way(conn, digest, index);
-        if crossed || urgent && self.role == Role::Owner && !self.may_demand(digest, index) {
+        let is_urgent = class > Class::Background;
+        if crossed && is_urgent {
+            self.uploads.hurry(conn, digest, index, class, self.now);
+        }
+        if crossed || is_urgent && self.role == Role::Owner && !self.may_demand(digest, index) {
             self.say(conn, digest, |swarm| Message::Reject { swarm, index });
             return Ok(());
         }
@@ -43,7 +47,7 @@ impl Core {
             blob.promise(conn, index);
             blob.note_given(index, self.now);
         }
-        self.uploads.push(Job { conn, digest, index, len }, urgent, self.now);
+        self.uploads.push(Job { conn, digest, index, len }, class, self.now);
         Ok(())
     }
 
@@ -133,8 +137,8 @@ impl Core {
             while !self.credits.is_empty() && self.uploads.ready() < ASSIGN_AHEAD && self.assign() {}
             let blobs = &self.blobs;
             let copies = |job: &Job| blobs.get(&job.digest).map_or(0, |blob| blob.copies(job.index));
-            let Some(job) = self.uploads.start(self.now, copies) else { break };
-            self.send_piece(&job);
+            let Some((job, urgent)) = self.uploads.start(self.now, copies) else { break };
+            self.send_piece(&job, urgent);
         }
         if let Some(at) = self.uploads.next_stuck(self.now) {
             self.timers.set_earlier(Timer::Upload, at);
@@ -142,7 +146,7 @@ impl Core {
     }
 
     /// Hands a piece to the driver, on our channel of that connection.
-    fn send_piece(&mut self, job: &Job) {
+    fn send_piece(&mut self, job: &Job, urgent: bool) {
         let Job { conn, digest, index, len } = *job;
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         let queue = self.load(&digest).saturating_sub(len);
@@ -157,7 +161,7 @@ impl Core {
             blob.used = self.now;
         }
         self.spoken.push((conn, digest));
-        self.outputs.push_back(Output::SendPiece { conn, swarm, digest, index, len, queue });
+        self.outputs.push_back(Output::SendPiece { conn, swarm, digest, index, len, queue, urgent });
     }
 
     /// Chooses a piece for the first in line that can take one. False when nobody is.
@@ -175,7 +179,7 @@ impl Core {
                     blob.note_given(index, self.now);
                 }
                 self.say(conn, digest, |swarm| Message::Assign { swarm, index });
-                self.uploads.push(Job { conn, digest, index, len }, false, self.now);
+                self.uploads.push(Job { conn, digest, index, len }, Class::Background, self.now);
             }
             None => self.say(conn, digest, |swarm| Message::RejectAny { swarm }),
         }

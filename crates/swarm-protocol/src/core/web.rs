@@ -83,7 +83,7 @@ fn next_for_web(blob: &Blob) -> Option<PieceIndex> {
         PieceState::Requested(asked) => asked.iter().all(|request| request.source != Source::Web),
         PieceState::Storing(_) | PieceState::Present => false,
     };
-    let wanted = wanted_pieces(blob).into_iter().find(free);
+    let wanted = wanted_pieces(blob).into_iter().map(|(_, index)| index).find(free);
     let missing = || download.missing().iter().next();
     let owed = || download.requested().keys().copied().find(free);
     wanted.or_else(missing).or_else(owed)

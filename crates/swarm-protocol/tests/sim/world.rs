@@ -343,7 +343,7 @@ impl World {
             Script::Read(node, digest, window) => {
                 let reader = ReaderId(1);
                 self.nodes[node].readers.insert((digest, reader), (0, window));
-                self.input(node, Input::Want { digest, reader, pieces: 0..window });
+                self.input(node, Input::Want { digest, reader, pieces: 0..window, demand: false });
             }
             Script::Input(node, input) => self.input(node, input),
             Script::Kill(node) => self.kill(node),
@@ -411,7 +411,7 @@ impl World {
             }
             Output::Send { conn, message } => self.send(id, conn, message),
             Output::Close { conn, .. } => self.enqueue(id, conn, Item::Fin, 1),
-            Output::SendPiece { conn, swarm, digest, index, len, queue } => {
+            Output::SendPiece { conn, swarm, digest, index, len, queue, .. } => {
                 if let Some(data) = self.read(id, digest, index, len) {
                     self.send(id, conn, Message::Piece { swarm, index, queue, data });
                 } else if !self.nodes[id].spec.stingy {
@@ -489,7 +489,11 @@ impl World {
             }
             if *next > before {
                 let pieces = *next..(*next + *window).min(have.len());
-                self.later(id, STORE_MICROS + 1, Input::Want { digest, reader: key.1, pieces });
+                self.later(
+                    id,
+                    STORE_MICROS + 1,
+                    Input::Want { digest, reader: key.1, pieces, demand: false },
+                );
             }
         }
     }

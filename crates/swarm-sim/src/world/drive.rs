@@ -96,7 +96,7 @@ impl World {
             }
             Output::Send { conn, message } => self.send(conn.0 as SideId, message),
             Output::Close { conn, .. } => self.hang_up(conn.0 as SideId),
-            Output::SendPiece { conn, swarm, digest, index, len, queue } => {
+            Output::SendPiece { conn, swarm, digest, index, len, queue, .. } => {
                 let blob = self.find_blob(&digest);
                 let has = blob.filter(|blob| self.can_send(id, *blob, index));
                 match has {

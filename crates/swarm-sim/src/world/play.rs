@@ -52,7 +52,7 @@ impl World {
         let wants = wants.start..wants.end.min(of.count());
         let (digest, pieces) = (of.digest, wants.clone());
         self.nodes[node as usize].readers.push(Reader { blob, id, wants, window, since: self.now });
-        self.input(node, Input::Want { digest, reader: id, pieces });
+        self.input(node, Input::Want { digest, reader: id, pieces, demand: false });
         self.advance_readers(node, blob);
     }
 
@@ -85,7 +85,12 @@ impl World {
                 return false;
             };
             reader.wants = next..(next + reader.window).min(count);
-            inputs.push(Input::Want { digest, reader: reader.id, pieces: reader.wants.clone() });
+            inputs.push(Input::Want {
+                digest,
+                reader: reader.id,
+                pieces: reader.wants.clone(),
+                demand: false,
+            });
             true
         });
         for input in inputs {

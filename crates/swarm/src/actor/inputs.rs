@@ -75,7 +75,8 @@ impl Actor {
         }
         for (reader, (digest, wish)) in words.wishes {
             self.feed(match wish {
-                Wish::Pieces(pieces) => Input::Want { digest, reader, pieces },
+                Wish::Pieces(pieces) => Input::Want { digest, reader, pieces, demand: false },
+                Wish::Demand(pieces) => Input::Want { digest, reader, pieces, demand: true },
                 Wish::Gone => Input::Unwant { digest, reader },
             });
         }

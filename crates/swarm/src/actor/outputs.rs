@@ -24,9 +24,9 @@ impl Actor {
             Output::Dial { addr } => self.dialer.dial(addr),
             Output::Send { conn, message } => self.send(conn, Outgoing::Message(message)),
             Output::Close { conn, reason } => self.close(conn, reason),
-            Output::SendPiece { conn, swarm, digest, index, len, queue } => {
+            Output::SendPiece { conn, swarm, digest, index, len, queue, urgent } => {
                 let head = PieceHead { swarm, index, queue, len };
-                self.send(conn, Outgoing::Piece(Parcel { digest, head }));
+                self.send(conn, Outgoing::Piece(Parcel { digest, head, urgent }));
             }
             Output::StorePiece { digest, index, source, data } => {
                 let landed = match source {

@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
-use shoal_swarm_protocol::{CodecError, Frame, decode_frame};
+use shoal_swarm_protocol::{CodecError, Frame, PartError, decode_frame};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -27,6 +27,9 @@ pub(crate) enum Interruption {
     /// The bytes are no message.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// The parts of a piece do not fit together.
+    #[error(transparent)]
+    Part(#[from] PartError),
     /// The socket failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -48,13 +51,13 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         Self { read, buffer, limit, deadline: Instant::now() }
     }
 
-    /// The next message, or the head of the next piece, whose bytes must then be read. Not cancel-safe: a task of its own reads each
+    /// The next message, or the head of bytes of a piece, which must then be read. Not cancel-safe: a task of its own reads each
     /// connection.
     pub(crate) async fn next(&mut self) -> Result<Frame, Interruption> {
         let mut has_begun = false;
         loop {
             if let Some(frame) = decode_frame(&mut self.buffer)? {
-                if !has_begun && matches!(frame, Frame::Piece(_)) {
+                if !has_begun && !matches!(frame, Frame::Message(_)) {
                     self.deadline = Instant::now() + self.limit;
                 }
                 return Ok(frame);

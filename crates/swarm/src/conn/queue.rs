@@ -1,5 +1,9 @@
 //! What waits to be sent on one connection: messages, and pieces that are still on the disk.
 //!
+//! In order, but for pieces that a reader waits for: they go before those for which nobody does. So do the messages between them, since
+//! the receiver must have them before the piece. Nothing goes before a farewell to a blob, behind which no piece of it may come. The
+//! background has its turn after a few urgent pieces in a row.
+//!
 //! Counted twice. In memory, where a piece costs no more than a message, since its bytes are fetched when its turn has come: a peer for
 //! which too much piles up is cut off. And in bytes for the wire, because the core decides how much it hands over and is told when
 //! little of it is left.
@@ -11,10 +15,10 @@ use shoal_oci::Digest;
 use shoal_swarm_protocol::{Message, PieceHead};
 use tokio::sync::Notify;
 
-use crate::limits::{SEND_LOW_BYTES, SEND_QUEUE_MAX, WRITE_BATCH_MAX};
+use crate::limits::{SEND_LOW_BYTES, SEND_QUEUE_MAX, URGENT_IN_A_ROW_MAX};
 
 /// What a frame without a piece counts for on the wire. Few are longer.
-const FRAME_BYTES: usize = 32;
+pub(super) const FRAME_BYTES: usize = 32;
 
 /// One thing to send.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub(crate) struct Parcel {
     pub(crate) digest: Digest,
     /// What the peer is told before the bytes.
     pub(crate) head: PieceHead,
+    /// Whether a reader waits for it.
+    pub(crate) urgent: bool,
 }
 
 impl Outgoing {
@@ -46,6 +52,15 @@ impl Outgoing {
     const fn is_piece(&self) -> bool {
         matches!(self, Self::Piece(_))
     }
+
+    const fn is_urgent(&self) -> bool {
+        matches!(self, Self::Piece(Parcel { urgent: true, .. }))
+    }
+
+    /// Whether urgent pieces may go before it.
+    const fn gives_way(&self) -> bool {
+        matches!(self, Self::Piece(Parcel { urgent: false, .. }))
+    }
 }
 
 /// The send queue of one connection.
@@ -58,6 +73,10 @@ pub(crate) struct SendQueue {
 #[derive(Default)]
 struct Inner {
     waiting: VecDeque<Outgoing>,
+    /// Urgent pieces among them.
+    urgent: usize,
+    /// Urgent pieces that went before others since one of these had its turn.
+    urgent_run: usize,
     /// Bytes queued, and bytes taken out that are not written yet.
     bytes: usize,
     /// A piece was queued since the last word that the queue is low.
@@ -74,6 +93,7 @@ impl SendQueue {
         }
         inner.bytes += outgoing.len();
         inner.owes_drained |= outgoing.is_piece();
+        inner.urgent += usize::from(outgoing.is_urgent());
         inner.waiting.push_back(outgoing);
         drop(inner);
         self.bell.notify_one();
@@ -85,29 +105,36 @@ impl SendQueue {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.closed = true;
         inner.waiting.retain(|outgoing| !outgoing.is_piece());
+        inner.urgent = 0;
         drop(inner);
         self.bell.notify_one();
     }
 
-    /// Waits for something to send and moves a few of it into `batch`. False when the queue is closed and empty.
-    pub(crate) async fn take(&self, batch: &mut VecDeque<Outgoing>) -> bool {
+    /// The next thing to send; waits for one. `None` when the queue is closed and empty.
+    pub(crate) async fn next(&self) -> Option<Outgoing> {
         loop {
-            if self.take_now(batch) {
-                return true;
-            }
-            if self.inner.lock().unwrap_or_else(PoisonError::into_inner).closed {
-                return false;
+            {
+                let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(outgoing) = inner.next() {
+                    return Some(outgoing);
+                }
+                if inner.closed {
+                    return None;
+                }
             }
             self.bell.notified().await;
         }
     }
 
-    /// Moves what is queued into `batch`, up to a bound. False when that is nothing.
-    pub(crate) fn take_now(&self, batch: &mut VecDeque<Outgoing>) -> bool {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = inner.waiting.len().min(WRITE_BATCH_MAX);
-        batch.extend(inner.waiting.drain(..count));
-        count > 0
+    /// The next thing to send, if there is any.
+    pub(crate) fn next_now(&self) -> Option<Outgoing> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+
+    /// The next thing to send before a piece goes on for which no reader waits: an urgent piece, or a message before it. However many there
+    /// are: the caller sees to it that the piece goes on.
+    pub(crate) fn next_urgent(&self) -> Option<Outgoing> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).next_urgent()
     }
 
     /// Counts `bytes` as written. True when the core is to be told that the queue is low.
@@ -121,14 +148,90 @@ impl SendQueue {
     }
 }
 
+impl Inner {
+    fn next(&mut self) -> Option<Outgoing> {
+        if self.urgent_run < URGENT_IN_A_ROW_MAX
+            && let Some(outgoing) = self.next_urgent()
+        {
+            self.urgent_run += usize::from(outgoing.is_urgent());
+            return Some(outgoing);
+        }
+        self.urgent_run = 0;
+        self.take(0)
+    }
+
+    fn next_urgent(&mut self) -> Option<Outgoing> {
+        if self.urgent == 0 {
+            return None;
+        }
+        let at = self.waiting.iter().position(|outgoing| !outgoing.gives_way())?;
+        // Behind a Leave no piece of the blob may come, and what it is behind may be such a piece.
+        if matches!(self.waiting[at], Outgoing::Message(Message::Leave { .. })) {
+            return None;
+        }
+        self.take(at)
+    }
+
+    fn take(&mut self, at: usize) -> Option<Outgoing> {
+        let outgoing = self.waiting.remove(at)?;
+        self.urgent -= usize::from(outgoing.is_urgent());
+        Some(outgoing)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use shoal_swarm_types::PieceIndex;
 
     fn piece(len: usize) -> Outgoing {
-        let head = PieceHead { swarm: 1, index: PieceIndex(0), queue: 0, len: len as u32 };
-        Outgoing::Piece(Parcel { digest: Digest::sha256(b"x"), head })
+        numbered(0, len, false)
+    }
+
+    fn numbered(index: u32, len: usize, urgent: bool) -> Outgoing {
+        let head = PieceHead { swarm: 1, index: PieceIndex(index), queue: 0, len: len as u32 };
+        Outgoing::Piece(Parcel { digest: Digest::sha256(b"x"), head, urgent })
+    }
+
+    fn queue_of(outgoings: impl IntoIterator<Item = Outgoing>) -> SendQueue {
+        let queue = SendQueue::default();
+        assert!(outgoings.into_iter().all(|outgoing| queue.push(outgoing)));
+        queue
+    }
+
+    fn drain(queue: &SendQueue) -> Vec<Outgoing> {
+        std::iter::from_fn(|| queue.next_now()).collect()
+    }
+
+    #[test]
+    fn an_urgent_piece_goes_before_others_with_the_messages_before_it() {
+        let parts = || [numbered(0, 9, false), word(), numbered(1, 9, false), numbered(2, 9, true), word()];
+        let [first, second, third, urgent, last] = parts();
+        let queue = queue_of(parts());
+        assert_eq!(drain(&queue), [second, urgent, first, third, last]);
+        let queue = queue_of([numbered(0, 9, false), word()]);
+        assert_eq!(queue.next_urgent(), None, "messages alone hold nothing up");
+    }
+
+    #[test]
+    fn nothing_goes_before_a_farewell() {
+        let farewell = || Outgoing::Message(Message::Leave { swarm: 1 });
+        let queue = queue_of([word(), numbered(0, 9, false), farewell(), numbered(1, 9, true)]);
+        assert_eq!(queue.next_urgent(), Some(word()));
+        assert_eq!(queue.next_urgent(), None);
+        assert_eq!(drain(&queue), [numbered(0, 9, false), farewell(), numbered(1, 9, true)]);
+    }
+
+    #[test]
+    fn the_background_has_its_turn_after_a_few_urgent_pieces() {
+        let queue = queue_of((0..2).map(|index| numbered(index, 9, false)));
+        (0..2 * URGENT_IN_A_ROW_MAX as u32).for_each(|index| {
+            queue.push(numbered(100 + index, 9, true));
+        });
+        let urgent: Vec<bool> = drain(&queue).iter().map(Outgoing::is_urgent).collect();
+        let first = urgent.iter().position(|urgent| !urgent);
+        assert_eq!(first, Some(URGENT_IN_A_ROW_MAX));
+        assert!(urgent[URGENT_IN_A_ROW_MAX + 1] && !urgent[2 * URGENT_IN_A_ROW_MAX + 1]);
     }
 
     fn word() -> Outgoing {
@@ -159,10 +262,7 @@ mod tests {
         queue.push(piece(10));
         queue.push(word());
         queue.close();
-        let mut batch = VecDeque::new();
-        assert!(queue.take(&mut batch).await);
-        assert_eq!(batch, [word()]);
-        batch.clear();
-        assert!(!queue.take(&mut batch).await);
+        assert_eq!(queue.next().await, Some(word()));
+        assert_eq!(queue.next().await, None);
     }
 }

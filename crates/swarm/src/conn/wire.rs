@@ -23,11 +23,11 @@ use crate::limits::{SEND_PORTION_BYTES, SOCKET_UNSENT_BYTES};
 pub(super) struct Portion(usize);
 
 impl Portion {
-    /// What suits pieces of `len` bytes: an eighth, so that little of a piece waits where nobody can take it back, within
-    /// [`SEND_PORTION_BYTES`].
-    pub(super) fn of(len: u32) -> Self {
+    /// What suits pieces of `len` bytes that leave in parts of `part`: an eighth, a part at most, so that little of a piece waits where nobody
+    /// can take it back or overtake it, within [`SEND_PORTION_BYTES`].
+    pub(super) fn of(len: u32, part: u32) -> Self {
         let (least, most) = SEND_PORTION_BYTES;
-        Self((len as usize / 8).clamp(least, most))
+        Self((len as usize / 8).min(part as usize).clamp(least, most))
     }
 
     /// Has the kernel hold half a portion unsent at most before it asks for the next one.

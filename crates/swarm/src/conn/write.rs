@@ -4,25 +4,33 @@
 //! in our memory; where there is an envelope around the connection they are read in small blocks instead. One that was not verified
 //! yet is read through verification first, on a disk worker. Nothing of a piece leaves before that, so a damaged piece costs the peer
 //! a refusal and not the connection.
+//!
+//! A long piece leaves in parts. Between two of them pieces go out that a reader waits for, so that such a reader waits for the rest of a
+//! part and not for the pieces before it.
 
-use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use shoal_store::FileRange;
-use shoal_swarm_protocol::{ConnId, encode, encode_piece_head};
+use shoal_swarm_protocol::{
+    ConnId, MoreHead, PieceHead, encode, encode_begin_head, encode_more_head, encode_piece_head,
+};
 use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::queue::{Outgoing, Parcel, SendQueue};
+use super::queue::{FRAME_BYTES, Outgoing, Parcel, SendQueue};
 use super::wire::Portion;
 use super::{Tools, wire};
 use crate::disk::Load;
 use crate::envelope::WriteHalf;
 use crate::event::Event;
-use crate::limits::{SEND_BLOCK_LEN, SEND_BURST_BYTES, SEND_WARM_BYTES, WRITE_HEADS_LEN};
+use crate::limits::{
+    PART_BYTES, SEND_BLOCK_LEN, SEND_BURST_BYTES, SEND_WARM_BYTES, URGENT_IN_A_ROW_MAX, URGENT_MEMORY,
+    WRITE_HEADS_LEN,
+};
 
 /// The task that sends on one connection.
 pub(super) struct Writer {
@@ -40,19 +48,31 @@ pub(super) struct Writer {
     burst: usize,
     /// What the socket was told last.
     portion: Option<Portion>,
+    /// When an urgent piece was last sent.
+    urgent_at: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn new(conn: ConnId, write: WriteHalf, queue: Arc<SendQueue>, tools: Tools) -> Self {
         let (heads, block) = (BytesMut::new(), Vec::new());
-        Self { conn, write, queue, tools, heads, uncounted: 0, block, burst: 0, portion: None }
+        Self {
+            conn,
+            write,
+            queue,
+            tools,
+            heads,
+            uncounted: 0,
+            block,
+            burst: 0,
+            portion: None,
+            urgent_at: None,
+        }
     }
 
     /// Writes until the queue is closed and empty, or the socket fails, or the peer stops reading.
     pub(super) async fn run(mut self) {
-        let mut batch = VecDeque::new();
-        while self.queue.take(&mut batch).await {
-            if let Err(error) = self.send(&mut batch).await {
+        while let Some(outgoing) = self.queue.next().await {
+            if let Err(error) = self.send(outgoing).await {
                 debug!(conn = self.conn.0, %error, "cannot send to a peer");
                 let _ = self.tools.events.send(Event::Disconnected { conn: self.conn }).await;
                 return;
@@ -60,24 +80,15 @@ impl Writer {
         }
     }
 
-    /// Writes a batch, and what is queued behind it meanwhile.
-    async fn send(&mut self, batch: &mut VecDeque<Outgoing>) -> io::Result<()> {
-        loop {
-            while let Some(outgoing) = batch.pop_front() {
-                if self.heads.len() >= WRITE_HEADS_LEN {
-                    self.write_heads(true).await?;
-                }
-                match &outgoing {
-                    Outgoing::Message(message) => {
-                        encode(message, &mut self.heads);
-                        self.uncounted += outgoing.len();
-                    }
-                    Outgoing::Piece(parcel) => self.send_piece(parcel).await?,
-                }
+    /// Writes something, and what is queued behind it meanwhile.
+    async fn send(&mut self, first: Outgoing) -> io::Result<()> {
+        let mut next = Some(first);
+        while let Some(outgoing) = next {
+            match &outgoing {
+                Outgoing::Message(_) => self.add_message(&outgoing).await?,
+                Outgoing::Piece(parcel) => self.send_piece(parcel).await?,
             }
-            if !self.queue.take_now(batch) {
-                break;
-            }
+            next = self.queue.next_now();
         }
         self.write_heads(false).await?;
         // An envelope holds bytes back until it is told that nothing follows at once; a socket never does.
@@ -89,31 +100,114 @@ impl Writer {
         Ok(())
     }
 
+    /// Adds a message to what will be written.
+    async fn add_message(&mut self, outgoing: &Outgoing) -> io::Result<()> {
+        if self.heads.len() >= WRITE_HEADS_LEN {
+            self.write_heads(true).await?;
+        }
+        if let Outgoing::Message(message) = outgoing {
+            encode(message, &mut self.heads);
+            self.uncounted += outgoing.len();
+        }
+        Ok(())
+    }
+
+    /// Sends a piece in parts, and urgent ones between them.
     async fn send_piece(&mut self, parcel: &Parcel) -> io::Result<()> {
-        let Parcel { digest, head } = *parcel;
-        let frame_bytes = Outgoing::Piece(*parcel).len() - head.len as usize;
-        let load = match self.tools.disk.load(digest, head.index, u64::from(head.len)).await {
-            Ok(load) => load,
+        if parcel.urgent {
+            return self.send_urgent(parcel).await;
+        }
+        let Some(load) = self.load(parcel).await else { return Ok(()) };
+        let (mut at, len) = (0, parcel.head.len);
+        while at < len {
+            self.tools.precedence.give_way().await;
+            self.overtake().await?;
+            let part = (len - at).min(self.part_len());
+            self.send_part(&parcel.head, &load, at..at + part).await?;
+            at += part;
+        }
+        Ok(())
+    }
+
+    /// Sends what goes before the rest of a piece for which no reader waits.
+    async fn overtake(&mut self) -> io::Result<()> {
+        let mut pieces = 0;
+        while pieces < URGENT_IN_A_ROW_MAX
+            && let Some(outgoing) = self.queue.next_urgent()
+        {
+            match &outgoing {
+                Outgoing::Message(_) => self.add_message(&outgoing).await?,
+                Outgoing::Piece(parcel) => {
+                    self.send_urgent(parcel).await?;
+                    pieces += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a piece that a reader waits for.
+    async fn send_urgent(&mut self, parcel: &Parcel) -> io::Result<()> {
+        self.urgent_at = Some(Instant::now());
+        let Some(load) = self.load(parcel).await else { return Ok(()) };
+        let precedence = Arc::clone(&self.tools.precedence);
+        let _first = precedence.first();
+        self.send_part(&parcel.head, &load, 0..parcel.head.len).await?;
+        self.urgent_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Bytes of a piece that go out before another one may overtake it.
+    fn part_len(&self) -> u32 {
+        let reckoned_with = self.urgent_at.is_some_and(|at| at.elapsed() < URGENT_MEMORY);
+        if reckoned_with { PART_BYTES.1 } else { PART_BYTES.0 }
+    }
+
+    /// Where the bytes of a piece are; `None` when they cannot be had, which the core is told.
+    async fn load(&mut self, parcel: &Parcel) -> Option<Load> {
+        let Parcel { digest, head, .. } = *parcel;
+        match self.tools.disk.load(digest, head.index, u64::from(head.len)).await {
+            Ok(load) => Some(load),
             Err(why) => {
                 let (conn, index) = (self.conn, head.index);
                 let _ = self.tools.events.send(Event::SendFailed { conn, digest, index, why }).await;
-                self.report(frame_bytes + head.len as usize).await;
-                return Ok(());
+                self.report(Outgoing::Piece(*parcel).len()).await;
+                None
             }
-        };
-        encode_piece_head(&head, &mut self.heads);
-        self.uncounted += frame_bytes;
+        }
+    }
+
+    /// Sends some bytes of a piece behind a head of their own.
+    async fn send_part(&mut self, head: &PieceHead, load: &Load, part: Range<u32>) -> io::Result<()> {
+        let len = part.end - part.start;
+        match part.start {
+            0 if len == head.len => encode_piece_head(head, &mut self.heads),
+            0 => encode_begin_head(head, len, &mut self.heads),
+            offset => {
+                let PieceHead { swarm, index, .. } = *head;
+                encode_more_head(&MoreHead { swarm, index, offset, len }, &mut self.heads);
+            }
+        }
+        if part.start == 0 {
+            self.uncounted += FRAME_BYTES;
+        }
         self.write_heads(true).await?;
+        let (start, len) = (u64::from(part.start), u64::from(len));
         match load {
-            Load::File(range) if self.write.socket().is_some() => self.send_file(&range).await,
-            Load::File(range) => self.copy_file(&range).await,
-            Load::Bytes(bytes) => self.write_all(&bytes).await,
+            Load::File(range) if self.write.socket().is_some() => {
+                self.send_file(&range.part(start, len), Portion::of(head.len, self.part_len())).await
+            }
+            Load::File(range) => self.copy_file(&range.part(start, len)).await,
+            Load::Bytes(bytes) => {
+                // What was loaded has the length of the piece.
+                let bytes = bytes.slice(part.start as usize..part.end as usize);
+                self.write_all(&bytes).await
+            }
         }
     }
 
     /// From the page cache into the socket.
-    async fn send_file(&mut self, range: &FileRange) -> io::Result<()> {
-        let portion = Portion::of(u32::try_from(range.len).unwrap_or(u32::MAX));
+    async fn send_file(&mut self, range: &FileRange, portion: Portion) -> io::Result<()> {
         if self.portion != Some(portion)
             && let Some(socket) = self.write.socket()
         {

@@ -6,6 +6,7 @@ mod envelopes;
 mod faults;
 mod fetch;
 mod grants;
+mod parts;
 mod pieces;
 mod resume;
 mod small;

@@ -10,7 +10,8 @@ use shoal_oci::Digest;
 use shoal_store::{Options, Store};
 use shoal_swarm::{BlobReader, RangeSource, Role, Swarm, SwarmOptions};
 use shoal_swarm_protocol::{
-    Accepting, Dialling, HANDSHAKE_LEN, Identity, Message, NONCE_LEN, PROOF_LEN, Pieces, decode, encode,
+    Accepting, Dialling, Frame, HANDSHAKE_LEN, Identity, Message, NONCE_LEN, PROOF_LEN, Pieces, decode,
+    decode_frame, encode,
 };
 use shoal_swarm_types::{Metainfo, PeerId, PeerInfo, PieceIndex, Zone};
 use shoal_telemetry::SwarmMetrics;
@@ -208,6 +209,12 @@ impl Actor {
 }
 
 impl Actor {
+    /// The first connection.
+    pub(crate) async fn take_in(&self) -> Talk {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        Talk::accept(stream, &self.peer, KEY).await
+    }
+
     /// Answers the first request on one connection with half of the piece, and then says nothing more while the result lives.
     pub(crate) async fn half_a_piece(&self, metainfo: &Metainfo, content: &[u8]) -> Talk {
         let (stream, _) = self.listener.accept().await.unwrap();
@@ -241,6 +248,7 @@ fn identity(me: &PeerInfo) -> Identity {
 pub(crate) struct Talk {
     pub(crate) stream: TcpStream,
     buffer: BytesMut,
+    over: bool,
 }
 
 impl Talk {
@@ -253,19 +261,23 @@ impl Talk {
         let mut proof = [0; PROOF_LEN];
         stream.read_exact(&mut proof).await.unwrap();
         accepting.finish(&proof).unwrap();
-        Self { stream, buffer: BytesMut::new() }
+        Self { stream, buffer: BytesMut::new(), over: false }
     }
 
     /// The dialler's side.
     pub(crate) async fn dial(addr: SocketAddr, me: &PeerInfo) -> Self {
-        let mut stream = TcpStream::connect(addr).await.unwrap();
+        Self::greet(TcpStream::connect(addr).await.unwrap(), me).await
+    }
+
+    /// The same on a socket that is connected.
+    pub(crate) async fn greet(mut stream: TcpStream, me: &PeerInfo) -> Self {
         let (dialling, hello) = Dialling::begin(&KEY, &identity(me), [1; NONCE_LEN]);
         stream.write_all(&hello).await.unwrap();
         let mut answer = [0; HANDSHAKE_LEN];
         stream.read_exact(&mut answer).await.unwrap();
         let (_, proof) = dialling.finish(&answer).unwrap();
         stream.write_all(&proof).await.unwrap();
-        Self { stream, buffer: BytesMut::new() }
+        Self { stream, buffer: BytesMut::new(), over: false }
     }
 
     pub(crate) async fn say(&mut self, message: &Message) {
@@ -273,6 +285,37 @@ impl Talk {
         encode(message, &mut frame);
         // The other end may have closed; hearing notices.
         let _ = self.stream.write_all(&frame).await;
+    }
+
+    /// The next message, or head of bytes of a piece; `None` when the other end has closed.
+    pub(crate) async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = decode_frame(&mut self.buffer).unwrap() {
+                return Some(frame);
+            }
+            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                self.over = true;
+                return None;
+            }
+        }
+    }
+
+    /// The bytes behind such a head.
+    pub(crate) async fn bytes(&mut self, len: u32) -> BytesMut {
+        while self.buffer.len() < len as usize {
+            assert!(matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)), "closed inside a piece");
+        }
+        self.buffer.split_to(len as usize)
+    }
+
+    /// Whether nothing has come that was not looked at.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.buffer.is_empty() && !matches!(self.stream.try_read_buf(&mut self.buffer), Ok(1..))
+    }
+
+    /// Whether the other end was found to have closed.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.over
     }
 
     /// The next message; `None` when the other end has closed.

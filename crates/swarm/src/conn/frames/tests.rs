@@ -37,6 +37,7 @@ async fn next(frames: &mut Frames<DuplexStream>) -> Message {
             frames.read(second).await.unwrap();
             Message::Piece { swarm: head.swarm, index: head.index, queue: head.queue, data: data.into() }
         }
+        part => panic!("{part:?} was not sent"),
     }
 }
 
