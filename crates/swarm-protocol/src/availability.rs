@@ -8,6 +8,8 @@
 use fastrand::Rng;
 use shoal_swarm_types::{Bitfield, PieceIndex, set_bits};
 
+use crate::message::Part;
+
 /// Numbers of copies that have a set of their own, but for the last. An agent has some forty neighbours.
 const LEVELS: usize = 64;
 
@@ -98,13 +100,26 @@ impl Availability {
         best.0
     }
 
-    /// The rarest of some pieces; the first of several.
-    pub(crate) fn rarest_first(&self, among: &[u64]) -> Option<PieceIndex> {
-        let first = |level: &Level| set_bits(level.both(among)).next();
-        let common = || {
-            set_bits(self.common().flat_map(|level| level.both(among))).min_by_key(|index| self.of(*index))
+    /// The rarest of some pieces; of several the first of those that are nearest to a part.
+    pub(crate) fn rarest_first(&self, among: &[u64], part: Part) -> Option<PieceIndex> {
+        let nearest = |level: &Level| {
+            let mut best = None;
+            for index in set_bits(level.both(among)) {
+                let distance = part.distance(index);
+                if best.is_none_or(|(least, _)| distance < least) {
+                    best = Some((distance, index));
+                }
+                if distance == 0 {
+                    break;
+                }
+            }
+            best.map(|(_, index)| index)
         };
-        self.exact().iter().find_map(first).or_else(common)
+        let common = || {
+            let pieces = set_bits(self.common().flat_map(|level| level.both(among)));
+            pieces.min_by_key(|index| (self.of(*index), part.distance(*index)))
+        };
+        self.exact().iter().find_map(nearest).or_else(common)
     }
 
     /// Whether all of some pieces have more than `count` copies.
@@ -160,7 +175,7 @@ mod tests {
             if step % 101 == 0 {
                 let among: Vec<u64> = (0..4).map(|_| rng.u64(..) & rng.u64(..)).collect();
                 let least = set_bits(among.iter().copied()).filter_map(|i| counts.get(i.0 as usize)).min();
-                let first = availability.rarest_first(&among);
+                let first = availability.rarest_first(&among, Part::WHOLE);
                 assert_eq!(first.map(|index| availability.of(index)), least.copied());
                 let any = availability.rarest(&among, &mut rng);
                 assert_eq!(any.map(|index| counts[index.0 as usize]), least.copied());
@@ -178,6 +193,21 @@ mod tests {
         assert!(availability.all_above(&pieces, 2) && !availability.all_above(&pieces, 3));
         assert!(!availability.all_above(&Bitfield::full(4), 0));
         assert!(availability.all_above(&Bitfield::empty(4), 1_000));
+    }
+
+    #[test]
+    fn of_equally_rare_pieces_those_of_the_part_come_first_and_then_those_of_the_next() {
+        let availability = of(&[0, 1, 0, 0, 1, 0]);
+        let next = |among: &[u32], number| {
+            let word = among.iter().map(|index| 1 << (63 - index)).sum();
+            availability.rarest_first(&[word], Part::new(number, 3).unwrap()).map(|index| index.0)
+        };
+        assert_eq!(next(&[0, 1, 2, 3, 4, 5], 2), Some(2));
+        assert_eq!(next(&[0, 1, 3, 4, 5], 2), Some(5));
+        assert_eq!(next(&[0, 1, 3, 4], 2), Some(0), "the part of the next owner");
+        assert_eq!(next(&[0, 1, 2, 3, 4, 5], 1), Some(2), "its own pieces have copies");
+        assert_eq!(next(&[1, 4], 0), Some(1));
+        assert_eq!(Part::new(3, 3), None);
     }
 
     #[test]

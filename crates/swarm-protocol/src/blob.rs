@@ -11,9 +11,9 @@ use crate::availability::Availability;
 use crate::download::Download;
 use crate::io::{ConnId, ReaderId, Time};
 use crate::limits::{
-    CANDIDATES_MAX, GIVEN_MAX, OWNER_DEMAND_MICROS, WANT_CREDIT_MAX, WEB_RETRY_MS, WEB_SEEDS_MAX,
+    CANDIDATES_MAX, GIVEN_MAX, OWNER_DEMAND_MICROS, PART_MICROS, WANT_CREDIT_MAX, WEB_RETRY_MS, WEB_SEEDS_MAX,
 };
-use crate::message::Pieces;
+use crate::message::{Part, Pieces};
 use crate::sorted::SortedMap;
 use crate::stats::Received;
 
@@ -171,6 +171,8 @@ pub(crate) struct Blob {
     owners: (usize, usize),
     /// Peers who have heard our Join and may not have answered yet.
     pub(crate) to_come: Vec<ConnId>,
+    /// Which of the owners we, an owner, are, and when somebody last said so.
+    pub(crate) part: (Part, Time),
     /// For each piece, how many members have it, or were promised it by us.
     pub(crate) availability: Availability,
     /// Pieces in the order in which we got them, for those who are not told at once.
@@ -222,6 +224,7 @@ impl Blob {
             download: None,
             members: SortedMap::default(),
             owners: (0, 0),
+            part: (Part::WHOLE, now),
             to_come: Vec::new(),
             availability: Availability::default(),
             news: Vec::new(),
@@ -326,6 +329,14 @@ impl Blob {
             && member.promised.get_or_insert_with(|| Bitfield::empty(count)).set(index);
         if fresh {
             self.availability.add(index);
+        }
+    }
+
+    /// Somebody says which of the owners we are. Whoever knows of more owners is right, unless nobody else has known of them lately.
+    pub(crate) fn take_part(&mut self, part: Part, now: Time) {
+        let (standing, since) = self.part;
+        if part.of() >= standing.of() || now.micros_since(since) > PART_MICROS {
+            self.part = (part, now);
         }
     }
 

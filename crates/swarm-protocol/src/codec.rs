@@ -12,7 +12,7 @@ use shoal_oci::{Algorithm, Digest};
 use shoal_swarm_types::{PieceIndex, PieceLength};
 
 use crate::limits::BITFIELD_LEN_MAX;
-use crate::message::{GRANT_LEN_MAX, HAVES_MAX, Message, Pieces};
+use crate::message::{GRANT_LEN_MAX, HAVES_MAX, Message, Part, Pieces};
 pub use parts::{Begun, PartError, Parts};
 
 /// Bytes of a frame before its body: length and type.
@@ -117,10 +117,11 @@ impl Kind {
                 JOIN_FIXED_LEN + Algorithm::Sha256.byte_len(),
                 JOIN_FIXED_LEN + DIGEST_LEN_MAX + GRANT_LEN_MAX + BITFIELD_LEN_MAX,
             ),
-            Self::Decline | Self::Leave | Self::RequestAny | Self::RejectAny => (4, 4),
+            Self::Decline | Self::Leave | Self::RejectAny => (4, 4),
             Self::Have => (12, 12),
             Self::Request => (9, 9),
-            Self::Assign
+            Self::RequestAny
+            | Self::Assign
             | Self::Reject
             | Self::Cancel
             | Self::Hurry
@@ -174,7 +175,10 @@ pub fn encode_head(message: &Message, out: &mut BytesMut) -> Option<Bytes> {
             out.put_u32(index.0);
             out.put_u8(u8::from(*urgent));
         }
-        Message::RequestAny { swarm } => put_words(out, Kind::RequestAny, &[*swarm]),
+        Message::RequestAny { swarm, part } => {
+            let part = u32::from(part.number()) << 16 | u32::from(part.of());
+            put_words(out, Kind::RequestAny, &[*swarm, part]);
+        }
         Message::RejectAny { swarm } => put_words(out, Kind::RejectAny, &[*swarm]),
         Message::Hurry { swarm, index } => put_words(out, Kind::Hurry, &[*swarm, index.0]),
         Message::Demand { swarm, index } => put_words(out, Kind::Demand, &[*swarm, index.0]),
@@ -372,7 +376,10 @@ fn read_body(kind: Kind, mut body: Bytes, wrong: CodecError) -> Result<Message, 
         Kind::Join => return read_join(swarm, body, wrong),
         Kind::Decline => return Ok(Message::Decline { swarm }),
         Kind::Leave => return Ok(Message::Leave { swarm }),
-        Kind::RequestAny => return Ok(Message::RequestAny { swarm }),
+        Kind::RequestAny => {
+            let part = Part::new(body.get_u16(), body.get_u16()).ok_or(CodecError::Field("part"))?;
+            return Ok(Message::RequestAny { swarm, part });
+        }
         Kind::RejectAny => return Ok(Message::RejectAny { swarm }),
         Kind::Haves => return read_haves(swarm, body, wrong),
         Kind::Peers => return peers::read(body, wrong).map(|peers| Message::Peers { swarm, peers }),

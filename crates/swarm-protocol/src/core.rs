@@ -8,6 +8,7 @@ mod blobs;
 mod connecting;
 mod exchange;
 mod fetching;
+mod owners;
 mod receiving;
 mod serving;
 mod status;

@@ -60,5 +60,5 @@ pub use crate::io::{
     ReaderId, RejectCause, Role, Source, Time, Violation,
 };
 pub use crate::limits::Limits;
-pub use crate::message::{Message, Pieces};
+pub use crate::message::{Message, Part, Pieces};
 pub use crate::stats::{BlobPhase, BlobStatus, Received, Totals};

@@ -191,6 +191,9 @@ pub(crate) const WANT_EARNED_PER_1000: u64 = 100;
 /// reader is better served by that somebody, and the owner's uplink is for what nobody has. Longer than a piece takes over a few hops.
 pub(crate) const OWNER_DEMAND_MICROS: u64 = 1_500_000;
 
+/// An owner that nobody has told for so long of as many other owners as before takes them for gone.
+pub(crate) const PART_MICROS: u64 = 1_000_000;
+
 /// Pieces given lately that an owner remembers before it looks for those to forget.
 pub(crate) const GIVEN_MAX: usize = 4_096;
 

@@ -52,6 +52,39 @@ impl Pieces {
 /// Pieces in one [`Message::Haves`]: as many as a fast link brings between two of them, and a frame of at most 4 KiB.
 pub const HAVES_MAX: usize = 1_000;
 
+/// Which of several owners one is: they hand out a part of the pieces each, before they hand out those of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    number: u16,
+    of: u16,
+}
+
+impl Part {
+    /// There is only one owner.
+    pub const WHOLE: Self = Self { number: 0, of: 1 };
+
+    /// Number `number`, counted from 0, of `of`; `None` when there is no such part.
+    pub fn new(number: u16, of: u16) -> Option<Self> {
+        (number < of).then_some(Self { number, of })
+    }
+
+    /// Its number, counted from 0.
+    pub const fn number(self) -> u16 {
+        self.number
+    }
+
+    /// How many parts there are.
+    pub const fn of(self) -> u16 {
+        self.of
+    }
+
+    /// How far a piece is from being in this part: 0 if it is, 1 if it is in that of the next owner, and so on.
+    pub(crate) fn distance(self, index: PieceIndex) -> u32 {
+        let of = u32::from(self.of);
+        (index.0 % of + of - u32::from(self.number)) % of
+    }
+}
+
 /// One message. `swarm` is always the sender's channel number, except in [`Message::Decline`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -135,6 +168,8 @@ pub enum Message {
     RequestAny {
         /// The sender's channel number.
         swarm: u32,
+        /// Which of the owners that the sender knows this one is.
+        part: Part,
     },
     /// From an owner: this is the piece that answers your oldest [`Message::RequestAny`]; it follows soon, ask nobody else for it.
     Assign {

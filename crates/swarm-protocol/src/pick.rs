@@ -6,6 +6,7 @@ use fastrand::Rng;
 use shoal_swarm_types::{Bitfield, PieceIndex};
 
 use crate::availability::Availability;
+use crate::message::Part;
 
 /// The piece in both sets, and not among `excluded`, that fewest neighbours have; a random one of several.
 pub(crate) fn rarest(
@@ -25,7 +26,7 @@ pub(crate) fn rarest(
 }
 
 /// The piece that an owner sends next to somebody: of those it has and the other lacks, the one with fewest copies, counting the ones
-/// under way; the first of several. `promised` are the pieces that are on their way to the other.
+/// under way; of several the first of its own part. `promised` are the pieces that are on their way to the other.
 ///
 /// The order does not matter to the swarm, because nobody else is given the same piece meanwhile; but everybody who reads the blob in
 /// order finds its beginning in the swarm early.
@@ -34,13 +35,14 @@ pub(crate) fn least_copied(
     theirs: &Bitfield,
     promised: Option<&Bitfield>,
     copies: &Availability,
+    part: Part,
 ) -> Option<PieceIndex> {
     let mut among: Vec<u64> =
         present.words().zip(theirs.words()).map(|(ours, theirs)| ours & !theirs).collect();
     if let Some(promised) = promised {
         among.iter_mut().zip(promised.words()).for_each(|(word, promised)| *word &= !promised);
     }
-    copies.rarest_first(&among)
+    copies.rarest_first(&among, part)
 }
 
 /// Whether the sets have a piece in common.
@@ -86,7 +88,7 @@ mod tests {
         let present = field(10, &[0, 1, 2, 8]);
         let copies = copies(&[0, 3, 4, 0, 0, 0, 0, 0, 3, 0]);
         let given = |theirs: &[u32], promised: Option<&Bitfield>| {
-            least_copied(&present, &field(10, theirs), promised, &copies)
+            least_copied(&present, &field(10, theirs), promised, &copies, Part::WHOLE)
         };
         assert_eq!(given(&[0], None), Some(PieceIndex(1)));
         assert_eq!(given(&[0], Some(&field(10, &[1]))), Some(PieceIndex(8)));

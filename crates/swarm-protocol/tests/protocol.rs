@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use shoal_oci::Digest;
 use shoal_swarm_protocol::{
-    AnnounceReply, CloseReason, ConnId, Core, CoreConfig, FailReason, Input, Limits, Message, Output, Pieces,
-    Role, Time, Violation,
+    AnnounceReply, CloseReason, ConnId, Core, CoreConfig, FailReason, Input, Limits, Message, Output, Part,
+    Pieces, Role, Time, Violation,
 };
 use shoal_swarm_types::{Bitfield, Layout, Metainfo, PeerId, PeerInfo, PieceDigest, PieceIndex, Zone};
 
@@ -194,7 +194,8 @@ fn requests_and_channels_are_bounded() {
     });
     assert_eq!(closed, Some(CloseReason::Violation(Violation::Requests)));
     let mut bench = Bench::seeding(Role::Owner);
-    let closed = (0..1_000).find_map(|_| closes(&bench.say(1, Message::RequestAny { swarm: 7 })));
+    let closed =
+        (0..1_000).find_map(|_| closes(&bench.say(1, Message::RequestAny { swarm: 7, part: Part::WHOLE })));
     assert_eq!(closed, Some(CloseReason::Violation(Violation::Requests)));
     let mut bench = Bench::new(Role::Agent);
     bench.connect(1, 9, false);
@@ -213,7 +214,7 @@ fn an_owner_assigns_distinct_pieces_and_says_so_first() {
     let mut bench = Bench::seeding(Role::Owner);
     let mut assigned = Vec::new();
     for _ in 0..COUNT {
-        let outputs = bench.say(1, Message::RequestAny { swarm: 7 });
+        let outputs = bench.say(1, Message::RequestAny { swarm: 7, part: Part::WHOLE });
         for output in &outputs {
             if let Output::Send { message: Message::Assign { index, .. }, .. } = output {
                 assigned.push(*index);
@@ -232,7 +233,7 @@ fn an_owner_assigns_distinct_pieces_and_says_so_first() {
     assigned.sort_unstable();
     assigned.dedup();
     assert_eq!(assigned.len(), COUNT as usize);
-    let outputs = bench.say(1, Message::RequestAny { swarm: 7 });
+    let outputs = bench.say(1, Message::RequestAny { swarm: 7, part: Part::WHOLE });
     assert!(sends(&outputs, |message| matches!(message, Message::RejectAny { .. })));
 }
 
@@ -381,7 +382,7 @@ fn any_message(kind: u8, swarm: u32, index: u32, flag: bool) -> Message {
         2 => Message::Decline { swarm },
         3 => Message::Have { swarm, index, queue: index.0 * LEN },
         4 => Message::Request { swarm, index, urgent: flag },
-        5 => Message::RequestAny { swarm },
+        5 => Message::RequestAny { swarm, part: Part::WHOLE },
         6 => Message::Assign { swarm, index },
         7 => Message::RejectAny { swarm },
         8 => Message::Hurry { swarm, index },

@@ -41,6 +41,8 @@ pub struct Knobs {
     pub window_max: Option<u64>,
     /// Neighbours that a download looks for.
     pub neighbours: Option<u32>,
+    /// Pieces that an agent, and an owner, send at a time.
+    pub uploads: Option<u32>,
 }
 
 impl Knobs {
@@ -50,6 +52,9 @@ impl Knobs {
         if let Some(bytes) = self.window_max {
             limits.window_max_bytes = bytes;
             limits.window_start_bytes = limits.window_start_bytes.min(bytes);
+        }
+        if let Some(uploads) = self.uploads {
+            limits.uploads_max = uploads;
         }
         if let Some(neighbours) = self.neighbours {
             limits.neighbours_wanted = neighbours;

@@ -4,7 +4,7 @@
 //! digest; so the frequent ones are packed and only the others are boxed. Nothing is encoded: what arrives is what was sent.
 
 use bytes::Bytes;
-use shoal_swarm_protocol::Message;
+use shoal_swarm_protocol::{Message, Part};
 use shoal_swarm_types::PieceIndex;
 
 /// One message.
@@ -17,7 +17,7 @@ pub(crate) enum Packet {
     /// See [`Message::Request`], for a waiting reader.
     RequestUrgent { swarm: u32, index: u32 },
     /// See [`Message::RequestAny`].
-    RequestAny { swarm: u32 },
+    RequestAny { swarm: u32, part: Part },
     /// See [`Message::Assign`].
     Assign { swarm: u32, index: u32 },
     /// See [`Message::Piece`], of which blob of the world, and whether its bytes are wrong.
@@ -35,7 +35,7 @@ impl Packet {
             Message::Have { swarm, index, queue } => Self::Have { swarm, index: index.0, queue },
             Message::Request { swarm, index, urgent: false } => Self::Request { swarm, index: index.0 },
             Message::Request { swarm, index, urgent: true } => Self::RequestUrgent { swarm, index: index.0 },
-            Message::RequestAny { swarm } => Self::RequestAny { swarm },
+            Message::RequestAny { swarm, part } => Self::RequestAny { swarm, part },
             Message::Assign { swarm, index } => Self::Assign { swarm, index: index.0 },
             other => Self::Other(Box::new(other)),
         }
@@ -52,7 +52,7 @@ impl Packet {
             Self::RequestUrgent { swarm, index } => {
                 Message::Request { swarm, index: PieceIndex(index), urgent: true }
             }
-            Self::RequestAny { swarm } => Message::RequestAny { swarm },
+            Self::RequestAny { swarm, part } => Message::RequestAny { swarm, part },
             Self::Assign { swarm, index } => Message::Assign { swarm, index: PieceIndex(index) },
             Self::Piece { bad, blob, swarm, index, queue } => {
                 let index = PieceIndex(index);
@@ -76,7 +76,7 @@ mod tests {
             Message::Have { swarm: 1, index, queue: 9 },
             Message::Request { swarm: 1, index, urgent: false },
             Message::Request { swarm: 1, index, urgent: true },
-            Message::RequestAny { swarm: 3 },
+            Message::RequestAny { swarm: 3, part: Part::WHOLE },
             Message::Assign { swarm: 1, index },
             Message::Cancel { swarm: 1, index },
             Message::KeepAlive,

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use fastrand::Rng;
 use shoal_oci::Digest;
-use shoal_swarm_protocol::{Message, Pieces};
+use shoal_swarm_protocol::{Message, Part, Pieces};
 use shoal_swarm_types::PieceIndex;
 
 /// Messages of one burst.
@@ -41,7 +41,7 @@ impl Flooder {
             0..=2 => Message::Have { swarm, index, queue: 0 },
             3 | 4 => Message::Request { swarm, index, urgent: true },
             5 => Message::Cancel { swarm, index },
-            6 => Message::RequestAny { swarm },
+            6 => Message::RequestAny { swarm, part: Part::WHOLE },
             _ => Message::Hurry { swarm, index },
         })
     }

@@ -1,7 +1,6 @@
 //! Getting pieces: whom to ask for what, and what becomes of it.
 //!
-//! Owners are asked for anything, so that they hand out distinct pieces; the others for the rarest piece that they have, the least
-//! loaded of them first. How much is outstanding at each is up to its [`crate::window::Window`].
+//! Owners are asked for anything, see `owners`; the others for the rarest piece that they have, the least loaded of them first. How much is outstanding at each is up to its [`crate::window::Window`].
 
 use bytes::Bytes;
 use shoal_oci::Digest;
@@ -10,12 +9,9 @@ use shoal_swarm_types::PieceIndex;
 use super::Core;
 use super::receiving::Verdict;
 use crate::blob::{Blob, Member, Phase};
-use crate::download::{Download, PieceState};
+use crate::download::Download;
 use crate::io::{ConnId, Source, Violation};
-use crate::limits::{
-    ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, NEIGHBOUR_EASE_PIECES, OWNER_PIECES,
-    REJECT_HOLD_MICROS,
-};
+use crate::limits::{ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, REJECT_HOLD_MICROS};
 use crate::message::Message;
 use crate::peer::{Asked, Peer};
 use crate::pick::{overlap, rarest};
@@ -67,54 +63,6 @@ impl Core {
         let storing =
             storing.map(|download| download.storing_count() as u64 * longest(download)).sum::<u64>();
         storing + self.asked_bytes
-    }
-
-    /// Whether other agents have everything that is missing here, and one of them has little to send: then the owners' uplinks are
-    /// left to what only they can give. An agent that is complete when a fleet starts is soon too busy for that to hold.
-    fn can_spare_owners(&self, digest: Digest) -> bool {
-        let Some(blob) = self.blobs.get(&digest) else { return false };
-        let Some(download) = &blob.download else { return false };
-        let missing = download.missing();
-        if !blob.availability.all_above(missing, blob.complete_owners()) {
-            return false;
-        }
-        let at_ease = |conn: &ConnId| {
-            let peer = self.peers.get(conn);
-            peer.is_some_and(|peer| {
-                !peer.window.is_slow() && peer.queue <= NEIGHBOUR_EASE_PIECES * longest(download)
-            })
-        };
-        let mut agents = blob.members.iter().filter(|(_, member)| !member.owner);
-        agents.any(|(conn, member)| at_ease(conn) && overlap(missing, &member.pieces))
-    }
-
-    /// Gives every owner as many free choices as its window allows, but not more than there are pieces to choose.
-    fn ask_owners(&mut self, digest: Digest) {
-        let Some(blob) = self.blobs.get(&digest) else { return };
-        let Some(download) = &blob.download else { return };
-        let len = longest(download);
-        let share = self.share(blob);
-        let Some(blob) = self.blobs.get_mut(&digest) else { return };
-        let Some(download) = &blob.download else { return };
-        let mut credits: u32 = blob.members.values().map(|member| member.credits).sum();
-        for (conn, member) in blob.members.iter_mut().filter(|(_, member)| member.owner) {
-            let Some(peer) = self.peers.get(conn) else { continue };
-            if self.now < member.any_hold || !overlap(download.missing(), &member.pieces) {
-                continue;
-            }
-            while credits < download.missing().count()
-                && owner_has_room(peer, u64::from(member.credits) * len, len, share)
-            {
-                let Some(output) = peer.say(*conn, &digest, |swarm| Message::RequestAny { swarm }) else {
-                    break;
-                };
-                self.outputs.push_back(output);
-                self.spoken.push((*conn, digest));
-                member.credits += 1;
-                member.asked_any.push_back(self.now);
-                credits += 1;
-            }
-        }
     }
 
     /// Asks neighbours with room in their windows for the rarest pieces that they have, the least loaded first.
@@ -284,74 +232,6 @@ impl Core {
         Some(ties[self.rng.usize(0..ties.len())])
     }
 
-    /// An owner chose a piece for us.
-    pub(super) fn assigned(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> Verdict {
-        let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
-        let Some(member) = blob.members.get_mut(&conn).filter(|member| member.credits > 0) else {
-            return Err(Violation::Unrequested);
-        };
-        member.credits -= 1;
-        let since = member.asked_any.pop_front().unwrap_or(self.now);
-        self.prefer_owner(conn, digest, index);
-        let Some(download) = self.blobs.get_mut(&digest).and_then(|blob| blob.download.as_mut()) else {
-            return Ok(());
-        };
-        let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
-        let ours = download.request(index, Source::Conn(conn), self.now);
-        self.intake.begin(self.now);
-        let doubled = peer.asked.contains_key(&(digest, index));
-        let len = download.piece_len(index);
-        peer.owe(
-            digest,
-            index,
-            Asked { at: self.now, since, len, class: Class::Background, answers: 1, given_up: !ours },
-            &mut self.asked_bytes,
-        );
-        self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends());
-        if !ours && !doubled {
-            self.say(conn, digest, |swarm| Message::Cancel { swarm, index });
-        }
-        self.dirty.insert(digest);
-        Ok(())
-    }
-
-    /// An owner is about to send a piece that may have been asked of others: they, who mostly have it still in their queues, are told
-    /// that it is no longer wanted. The owner could not be stopped in time.
-    fn prefer_owner(&mut self, owner: ConnId, digest: Digest, index: PieceIndex) {
-        let Some(download) = self.blobs.get_mut(&digest).and_then(|blob| blob.download.as_mut()) else {
-            return;
-        };
-        let PieceState::Requested(asked) = download.state(index) else { return };
-        // A request for a waiting reader is served out of turn, so it is left alone.
-        let is_queued = |source: &Source| match source {
-            Source::Conn(conn) if *conn != owner => {
-                let asked = self.peers.get(conn).and_then(|peer| peer.asked.get(&(digest, index)));
-                asked.is_some_and(|asked| asked.class == Class::Background)
-            }
-            _ => false,
-        };
-        let others: Vec<Source> = asked.iter().map(|request| request.source).filter(is_queued).collect();
-        for other in others {
-            if let Some(download) = self.blobs.get_mut(&digest).and_then(|blob| blob.download.as_mut()) {
-                download.release(index, other);
-            }
-            self.take_back(other, digest, index);
-        }
-    }
-
-    /// An owner has nothing to choose for us.
-    pub(super) fn rejected_any(&mut self, conn: ConnId, digest: Digest) -> Verdict {
-        let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
-        let Some(member) = blob.members.get_mut(&conn).filter(|member| member.credits > 0) else {
-            return Err(Violation::Unrequested);
-        };
-        member.credits -= 1;
-        member.asked_any.pop_front();
-        member.any_hold = self.now.plus_micros(REJECT_HOLD_MICROS);
-        self.dirty.insert(digest);
-        Ok(())
-    }
-
     /// A peer will not send a piece.
     pub(super) fn rejected(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> Verdict {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
@@ -401,7 +281,7 @@ impl Core {
     }
 
     /// Bytes in flight that each neighbour should have so that all of them together fill our link, however long the path.
-    fn share(&self, blob: &Blob) -> u64 {
+    pub(super) fn share(&self, blob: &Blob) -> u64 {
         self.intake.bytes_to_fill() / (blob.members.len() as u64).max(1)
     }
 
@@ -426,12 +306,6 @@ impl Core {
             self.dirty.insert(digest);
         }
     }
-}
-
-/// Whether an owner may be asked for one more piece, `more` bytes having been asked for and not assigned.
-fn owner_has_room(peer: &Peer, more: u64, len: u64, share: u64) -> bool {
-    let few = peer.asked_bytes + more < OWNER_PIECES * len && !peer.window.is_slow();
-    few || peer.has_room(more, len, share)
 }
 
 /// Length of all pieces of a download but the last, in bytes.

@@ -63,7 +63,7 @@ impl Core {
             {
                 self.say_on(conn, swarm, |swarm| Message::Reject { swarm, index })
             }
-            Message::RequestAny { swarm } if self.is_ungranted(conn, swarm) => {
+            Message::RequestAny { swarm, .. } if self.is_ungranted(conn, swarm) => {
                 self.say_on(conn, swarm, |swarm| Message::RejectAny { swarm })
             }
             Message::Have { swarm, index, queue } => self.peer_has(conn, swarm, index, queue),
@@ -80,8 +80,8 @@ impl Core {
                 core.uploads.hurry(conn, digest, index, Class::Demand, core.now);
                 Ok(())
             }),
-            Message::RequestAny { swarm } => {
-                self.with_member(conn, swarm, None, |core, digest| core.requested_any(conn, digest))
+            Message::RequestAny { swarm, part } => {
+                self.with_member(conn, swarm, None, |core, digest| core.requested_any(conn, digest, part))
             }
             Message::Assign { swarm, index } => {
                 self.with_member(conn, swarm, Some(index), |core, digest| core.assigned(conn, digest, index))

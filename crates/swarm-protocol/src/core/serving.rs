@@ -8,7 +8,7 @@ use super::receiving::Verdict;
 use crate::blob::Blob;
 use crate::io::{ConnId, Output, Role, Violation};
 use crate::limits::{ASSIGN_AHEAD, OWNER_DEMAND_MICROS, REQUESTS_MAX};
-use crate::message::Message;
+use crate::message::{Message, Part};
 use crate::pick::least_copied;
 use crate::timers::Timer;
 use crate::upload::{Class, Job};
@@ -66,7 +66,7 @@ impl Core {
     }
 
     /// A peer asks for any piece that it lacks: it waits in line, and the piece is chosen when its turn is near.
-    pub(super) fn requested_any(&mut self, conn: ConnId, digest: Digest) -> Verdict {
+    pub(super) fn requested_any(&mut self, conn: ConnId, digest: Digest, part: Part) -> Verdict {
         let Some(peer) = self.peers.get_mut(&conn) else { return Ok(()) };
         if peer.credits as usize >= REQUESTS_MAX {
             return Err(Violation::Requests);
@@ -74,6 +74,7 @@ impl Core {
         peer.credits += 1;
         if let Some(blob) = self.blobs.get_mut(&digest) {
             blob.used = self.now;
+            blob.take_part(part, self.now);
         }
         self.credits.push_back((conn, digest));
         Ok(())
@@ -198,11 +199,12 @@ impl Core {
         });
     }
 
-    fn choose_for(&mut self, conn: ConnId, digest: Digest) -> Option<(PieceIndex, u64)> {
+    fn choose_for(&self, conn: ConnId, digest: Digest) -> Option<(PieceIndex, u64)> {
         let blob = self.blobs.get(&digest)?;
         let (download, member) = (blob.download.as_ref()?, blob.members.get(&conn)?);
         let promised = member.promised.as_ref();
-        let index = least_copied(download.present(), &member.pieces, promised, &blob.availability)?;
+        let index =
+            least_copied(download.present(), &member.pieces, promised, &blob.availability, blob.part.0)?;
         Some((index, download.piece_len(index)))
     }
 

@@ -105,7 +105,7 @@ fn who_has_no_grant_gives_pieces_and_gets_none() {
     let outputs = bench.say(1, request);
     assert!(sends(&outputs, |message| matches!(message, Message::Reject { index: PieceIndex(3), .. })));
     assert!(!outputs.iter().any(|output| matches!(output, Output::SendPiece { .. })), "{outputs:?}");
-    let outputs = bench.say(1, Message::RequestAny { swarm: 7 });
+    let outputs = bench.say(1, Message::RequestAny { swarm: 7, part: Part::WHOLE });
     assert!(sends(&outputs, |message| matches!(message, Message::RejectAny { .. })));
     let mut bench = Bench::downloading();
     bench.say(1, join(Pieces::All));

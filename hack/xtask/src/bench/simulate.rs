@@ -57,6 +57,9 @@ pub(crate) struct Arguments {
     /// Neighbours that a download looks for
     #[arg(long)]
     neighbours: Option<u32>,
+    /// Pieces that agents and owners send at a time
+    #[arg(long)]
+    uploads: Option<u32>,
     /// What the result is written as
     #[arg(long, value_enum, default_value = "table")]
     output: measurement::Output,
@@ -125,6 +128,7 @@ impl Arguments {
                 random_neighbour: self.random_neighbour,
                 window_max: self.in_flight,
                 neighbours: self.neighbours,
+                uploads: self.uploads,
             },
         }
     }

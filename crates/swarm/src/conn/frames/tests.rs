@@ -47,7 +47,7 @@ async fn small_and_long_messages_come_out_as_they_went_in() {
         Message::KeepAlive,
         piece(1, 1),
         piece(2, 65_536),
-        Message::RequestAny { swarm: 9 },
+        Message::RequestAny { swarm: 9, part: shoal_swarm_protocol::Part::WHOLE },
         piece(3, 4 * 1024 * 1024),
         piece(4, READ_BUFFER_LEN),
         piece(5, READ_BUFFER_LEN - 13),

@@ -122,6 +122,7 @@ fn head(scenario: &str, options: &Options) -> String {
     word("uncoordinated", options.knobs.uncoordinated.then_some(1));
     word("random_neighbour", options.knobs.random_neighbour.then_some(1));
     word("in_flight", options.knobs.window_max);
+    word("uploads", options.knobs.uploads.map(u64::from));
     word("neighbours", options.knobs.neighbours.map(u64::from));
     line
 }
@@ -148,6 +149,7 @@ fn parse(line: &str) -> Result<(String, Options)> {
             "uncoordinated" => options.knobs.uncoordinated = true,
             "random_neighbour" => options.knobs.random_neighbour = true,
             "in_flight" => options.knobs.window_max = Some(number),
+            "uploads" => options.knobs.uploads = Some(small()?),
             "neighbours" => options.knobs.neighbours = Some(small()?),
             _ => anyhow::bail!("{word:?} in the first line is not known"),
         }
