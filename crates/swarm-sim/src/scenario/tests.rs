@@ -32,8 +32,9 @@ fn the_same_seed_gives_the_same_run_and_another_a_different_one() {
 #[test]
 fn the_headline_bench_comes_near_its_bound_with_little_overhead() {
     let outcome = run("h1", &Options { seed: 1, ..Options::default() });
-    // The bars are for the bench command; here a regression that nobody could overlook.
-    assert!(value(&outcome, "h1_missing") < 0.5 && value(&outcome, "h1_max") < 1.45, "{:?}", outcome.lines);
+    // The bar of the bench command is 1.15; seeds 1 to 3 gave 1.141 to 1.152. Another order of ties moves a run by a hundredth.
+    assert!(value(&outcome, "h1_missing") < 0.5 && value(&outcome, "h1_max") < 1.17, "{:?}", outcome.lines);
+    assert!(value(&outcome, "h1_copies") < 1.2, "{:?}", outcome.lines);
     assert!(value(&outcome, "h1_duplicates_and_control") <= 4.0, "{:?}", outcome.lines);
 }
 
@@ -42,7 +43,9 @@ fn a_fleet_with_krakens_rates_comes_near_its_bound() {
     let outcome = run("kraken", &few(60, 400_000_000));
     assert!(value(&outcome, "kraken_missing") < 0.5);
     let over = value(&outcome, "kraken_p50") / value(&outcome, "kraken_bound");
-    assert!(over < 1.5, "{:?}", outcome.lines);
+    assert!(over < 1.2, "{:?}", outcome.lines);
+    // Five owners that do not share the pieces take five times as long until everything has left them.
+    assert!(value(&outcome, "kraken_first_copy") < 2.5, "{:?}", outcome.lines);
 }
 
 #[test]
