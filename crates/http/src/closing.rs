@@ -11,6 +11,8 @@ use std::time::Duration;
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::server::{BACKLOG, is_of_one_connection};
+
 /// How long a handshake that had begun may take to enter the queue: some round trips of a data centre.
 const HANDSHAKE_GRACE: Duration = Duration::from_millis(20);
 
@@ -42,18 +44,19 @@ fn turn_newcomers_away(listener: &std::net::TcpListener) -> io::Result<()> {
 }
 
 /// Everybody in the kernel's queue. The system is asked itself: the runtime knows of a connection only after it has polled for
-/// events, and would report an empty queue until then.
+/// events, and would report an empty queue until then. At most [`BACKLOG`], where newcomers could not be turned away.
 fn queued(listener: &std::net::TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     let mut taken = Vec::new();
-    loop {
+    for _ in 0..BACKLOG {
         match listener.accept() {
             Ok((socket, peer)) => {
                 let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
                 taken.extend(socket.ok().map(|socket| (socket, peer)));
             }
-            Err(error) if crate::server::is_of_one_connection(&error) => {}
+            Err(error) if is_of_one_connection(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_empty_or_out_of_files) => return taken,
+            Err(_empty_or_out_of_files) => break,
         }
     }
+    taken
 }

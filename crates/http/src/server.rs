@@ -76,7 +76,7 @@ pub struct Listener {
 }
 
 /// How many connections may wait for us in the kernel. The usual `net.core.somaxconn` is 4096, which caps it anyway.
-const BACKLOG: u32 = 4096;
+pub(crate) const BACKLOG: u32 = 4096;
 
 /// First and longest pause after a failed accept. File descriptors come back when connections end, so we ask again soon.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -139,19 +139,20 @@ impl Listener {
         let open = OpenConnections::new(limits.connections_max, metrics.clone());
         let drain_timeout = limits.drain_timeout;
         let limits = Arc::new(limits);
+        let accepted = |socket, peer, watch| Accepted {
+            socket,
+            peer,
+            tls: tls.clone(),
+            handler: Arc::clone(&handler),
+            limits: Arc::clone(&limits),
+            shutdown: shutdown.clone(),
+            watch,
+        };
         let mut tasks = JoinSet::new();
         while let Some((socket, peer)) = next(&inner, &open, &shutdown, &metrics).await {
             let Some(place) = open.enter(&shutdown).await else { break };
             while tasks.try_join_next().is_some() {}
-            let accepted = Accepted {
-                socket,
-                peer,
-                tls: tls.clone(),
-                handler: Arc::clone(&handler),
-                limits: Arc::clone(&limits),
-                shutdown: shutdown.clone(),
-                watch: place.watch(),
-            };
+            let accepted = accepted(socket, peer, place.watch());
             tasks.spawn(async move {
                 connection::serve(accepted).await;
                 drop(place);
@@ -159,16 +160,8 @@ impl Listener {
         }
         // Those who connected before the port closes may have sent their request already.
         for (socket, peer) in closing::close(inner).await {
-            let accepted = Accepted {
-                socket,
-                peer,
-                tls: tls.clone(),
-                handler: Arc::clone(&handler),
-                limits: Arc::clone(&limits),
-                shutdown: shutdown.clone(),
-                watch: Arc::new(connection::Watch::new()),
-            };
-            tasks.spawn(connection::serve(accepted));
+            let watch = Arc::new(connection::Watch::new());
+            tasks.spawn(connection::serve(accepted(socket, peer, watch)));
         }
         if tokio::time::timeout(drain_timeout, async { while tasks.join_next().await.is_some() {} })
             .await

@@ -151,6 +151,15 @@ impl State {
             self.young_len = self.young_len.saturating_sub(known.len());
         }
     }
+
+    /// What is known of the file that `identity` describes. What was known of another, or too long ago, is forgotten.
+    fn holding(&mut self, digest: &Digest, identity: &Identity, now: Instant) -> Option<&mut Known> {
+        if !self.find(digest)?.holds(identity, now) {
+            self.forget(digest);
+            return None;
+        }
+        self.find(digest)
+    }
 }
 
 impl Verified {
@@ -164,9 +173,8 @@ impl Verified {
         now: Instant,
     ) {
         let mut state = hold(&self.state);
-        let known =
-            state.find(digest).filter(|known| known.holds(identity, now) && known.pieces.len() == count);
-        if let Some(known) = known {
+        let known = state.holding(digest, identity, now);
+        if let Some(known) = known.filter(|known| known.pieces.len() == count) {
             known.add(pieces);
             return;
         }
@@ -194,11 +202,7 @@ impl Verified {
         now: Instant,
     ) -> bool {
         let mut state = hold(&self.state);
-        let Some(known) = state.find(digest) else { return false };
-        if !known.holds(identity, now) {
-            state.forget(digest);
-            return false;
-        }
+        let Some(known) = state.holding(digest, identity, now) else { return false };
         known.pushed.unset(piece)
     }
 
@@ -211,11 +215,7 @@ impl Verified {
         now: Instant,
     ) -> bool {
         let mut state = hold(&self.state);
-        let Some(known) = state.find(digest) else { return false };
-        if !known.holds(identity, now) {
-            state.forget(digest);
-            return false;
-        }
+        let Some(known) = state.holding(digest, identity, now) else { return false };
         known.pieces.is_full() || pieces.all(|piece| known.pieces.has(PieceIndex(piece)))
     }
 

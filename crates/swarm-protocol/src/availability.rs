@@ -6,7 +6,7 @@
 //! an owner sees, who chooses far less often. The price is an eighth of a byte for each piece and number of copies that occurs.
 
 use fastrand::Rng;
-use shoal_swarm_types::{Bitfield, PieceIndex, set_bits};
+use shoal_swarm_types::{Bitfield, PieceIndex, set_bits, word_bit};
 
 use crate::message::Part;
 
@@ -66,7 +66,7 @@ impl Availability {
         let count = u16::try_from(count).unwrap_or(u16::MAX);
         let before = level(std::mem::replace(standing, count));
         let after = level(count);
-        let (word, bit) = (index.0 as usize / 64, 1_u64 << (63 - index.0 % 64));
+        let (word, bit) = word_bit(index);
         if self.levels.len() <= after {
             let none = Level { pieces: vec![0; self.counts.len().div_ceil(64)], count: 0 };
             self.levels.resize(after + 1, none);
@@ -149,13 +149,15 @@ fn level(count: u16) -> usize {
 mod tests {
     use super::*;
 
-    /// Some pieces with given numbers of copies.
-    pub(crate) fn of(counts: &[u32]) -> Availability {
-        let mut availability = Availability::new(counts.len() as u32);
-        for (index, count) in (0..).map(PieceIndex).zip(counts) {
-            (0..*count).for_each(|_| availability.add(index));
+    impl Availability {
+        /// Some pieces with given numbers of copies.
+        pub(crate) fn with(counts: &[u32]) -> Self {
+            let mut availability = Self::new(counts.len() as u32);
+            for (index, count) in (0..).map(PieceIndex).zip(counts) {
+                (0..*count).for_each(|_| availability.add(index));
+            }
+            availability
         }
-        availability
     }
 
     #[test]
@@ -187,7 +189,7 @@ mod tests {
 
     #[test]
     fn all_above_looks_at_those_asked_for_only() {
-        let availability = of(&[0, 3, 2, 5]);
+        let availability = Availability::with(&[0, 3, 2, 5]);
         let mut pieces = Bitfield::empty(4);
         [1, 3].into_iter().for_each(|at| assert!(pieces.set(PieceIndex(at))));
         assert!(availability.all_above(&pieces, 2) && !availability.all_above(&pieces, 3));
@@ -197,7 +199,7 @@ mod tests {
 
     #[test]
     fn of_equally_rare_pieces_those_of_the_part_come_first_and_then_those_of_the_next() {
-        let availability = of(&[0, 1, 0, 0, 1, 0]);
+        let availability = Availability::with(&[0, 1, 0, 0, 1, 0]);
         let next = |among: &[u32], number| {
             let word = among.iter().map(|index| 1 << (63 - index)).sum();
             availability.rarest_first(&[word], Part::new(number, 3).unwrap()).map(|index| index.0)
@@ -213,7 +215,7 @@ mod tests {
     #[test]
     fn ties_are_broken_evenly() {
         let mut rng = Rng::with_seed(7);
-        let availability = of(&[1; 30]);
+        let availability = Availability::with(&[1; 30]);
         let mut seen = [0_u32; 30];
         for _ in 0..30_000 {
             seen[availability.rarest(&[u64::MAX], &mut rng).unwrap().0 as usize] += 1;

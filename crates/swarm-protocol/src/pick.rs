@@ -3,7 +3,7 @@
 //! Ties are broken at random. A fixed order would make every peer want the same piece, and then they have nothing to trade.
 
 use fastrand::Rng;
-use shoal_swarm_types::{Bitfield, PieceIndex};
+use shoal_swarm_types::{Bitfield, PieceIndex, word_bit};
 
 use crate::availability::Availability;
 use crate::message::Part;
@@ -17,9 +17,9 @@ pub(crate) fn rarest(
     rng: &mut Rng,
 ) -> Option<PieceIndex> {
     let mut among: Vec<u64> = missing.words().zip(offered.words()).map(|(a, b)| a & b).collect();
-    for PieceIndex(index) in excluded {
-        if let Some(word) = among.get_mut(index as usize / 64) {
-            *word &= !(1 << (63 - index % 64));
+    for (word, bit) in excluded.map(word_bit) {
+        if let Some(word) = among.get_mut(word) {
+            *word &= !bit;
         }
     }
     availability.rarest(&among, rng)
@@ -60,21 +60,13 @@ mod tests {
         field
     }
 
-    fn copies(counts: &[u32]) -> Availability {
-        let mut copies = Availability::new(counts.len() as u32);
-        for (index, count) in (0..).map(PieceIndex).zip(counts) {
-            (0..*count).for_each(|_| copies.add(index));
-        }
-        copies
-    }
-
     #[test]
     fn the_rarest_of_what_is_missing_and_offered() {
         let mut rng = Rng::with_seed(1);
         let (missing, offered) = (field(20, &[1, 2, 9, 17]), field(20, &[2, 9, 17, 19]));
         let mut counts = [5; 20];
         (counts[9], counts[2], counts[1]) = (2, 4, 0);
-        let available = copies(&counts);
+        let available = Availability::with(&counts);
         let none = || std::iter::empty();
         assert_eq!(rarest(&missing, &offered, none(), &available, &mut rng), Some(PieceIndex(9)));
         let excluded = std::iter::once(PieceIndex(9));
@@ -86,7 +78,7 @@ mod tests {
     #[test]
     fn an_owner_gives_the_first_of_what_has_fewest_copies_and_is_not_given_yet() {
         let present = field(10, &[0, 1, 2, 8]);
-        let copies = copies(&[0, 3, 4, 0, 0, 0, 0, 0, 3, 0]);
+        let copies = Availability::with(&[0, 3, 4, 0, 0, 0, 0, 0, 3, 0]);
         let given = |theirs: &[u32], promised: Option<&Bitfield>| {
             least_copied(&present, &field(10, theirs), promised, &copies, Part::WHOLE)
         };

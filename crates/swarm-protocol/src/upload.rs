@@ -42,6 +42,10 @@ pub(crate) enum Class {
     Demand,
 }
 
+impl Class {
+    const ALL: [Self; 3] = [Self::Background, Self::Ahead, Self::Demand];
+}
+
 /// A piece that the driver was told to send, and that has not arrived as far as we know.
 #[derive(Clone, Copy, Debug)]
 struct Handed {
@@ -201,8 +205,7 @@ impl Uploads {
 
     /// Takes out a queued piece of a class or one below.
     fn remove(&mut self, conn: ConnId, digest: Digest, index: PieceIndex, most: Class) -> Option<Job> {
-        let classes = [Class::Background, Class::Ahead, Class::Demand].into_iter();
-        let mut within = classes.filter(|class| *class <= most);
+        let mut within = Class::ALL.into_iter().filter(|class| *class <= most);
         within.find_map(|class| self.lanes(class).remove(conn, digest, index))
     }
 
@@ -217,10 +220,9 @@ impl Uploads {
     /// Forgets everything for a connection, or only one blob of it. What was handed over stays until it drains.
     pub(crate) fn forget(&mut self, conn: ConnId, digest: Option<Digest>) {
         let gone = |job: &Job| job.conn == conn && digest.is_none_or(|digest| digest == job.digest);
-        let mut removed = self.urgent.remove_all(gone);
-        removed.extend(self.normal.remove_all(gone));
-        removed.extend(self.demanded.remove_all(gone));
-        removed.iter().for_each(|job| self.unqueue(job));
+        for class in Class::ALL {
+            self.lanes(class).remove_all(gone).iter().for_each(|job| self.unqueue(job));
+        }
         if digest.is_none() {
             self.drop_handed(conn, |_| true);
             return;

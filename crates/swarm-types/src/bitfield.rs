@@ -112,6 +112,11 @@ impl Bitfield {
     }
 }
 
+/// Where a piece is in words as those of [`Bitfield::words`]: the number of the word, and its bit there.
+pub const fn word_bit(piece: PieceIndex) -> (usize, u64) {
+    (piece.0 as usize / 64, 1 << (63 - piece.0 % 64))
+}
+
 /// The pieces whose bits are set in words as those of [`Bitfield::words`], in order.
 pub fn set_bits(words: impl Iterator<Item = u64>) -> impl Iterator<Item = PieceIndex> {
     (0_u32..).step_by(64).zip(words).flat_map(|(base, word)| {

@@ -10,7 +10,7 @@ pub mod metainfo;
 pub mod peer;
 pub mod zone;
 
-pub use bitfield::{Bitfield, set_bits};
+pub use bitfield::{Bitfield, set_bits, word_bit};
 pub use layout::{Layout, PieceIndex, PieceLength};
 pub use metainfo::{
     DecodeMetainfoError, Metainfo, MetainfoHead, PieceCheck, PieceDigest, PieceDigester, PieceVerdict,
