@@ -1,5 +1,7 @@
 //! What a core does with peers that break the protocol, and what it owes to those that keep it: input by input, without a world.
 
+#[path = "protocol/hostile.rs"]
+mod hostile;
 #[path = "protocol/overlay.rs"]
 mod overlay;
 
@@ -235,6 +237,26 @@ fn an_owner_assigns_distinct_pieces_and_says_so_first() {
     assert_eq!(assigned.len(), COUNT as usize);
     let outputs = bench.say(1, Message::RequestAny { swarm: 7, part: Part::WHOLE });
     assert!(sends(&outputs, |message| matches!(message, Message::RejectAny { .. })));
+}
+
+#[test]
+fn an_owner_hears_of_what_came_from_others() {
+    let mut bench = Bench::downloading();
+    bench.connect(2, 8, false);
+    let owner =
+        Message::Join { swarm: 7, digest: digest(), owner: true, grant: Bytes::new(), pieces: Pieces::All };
+    bench.say(2, owner);
+    let index = first_request(&bench.say(1, join(Pieces::All)));
+    bench.say(1, piece(index.0, LEN));
+    let mut outputs = bench.put(Input::PieceStored { digest: digest(), index });
+    bench.now = bench.now.plus_millis(1_000);
+    outputs.extend(bench.put(Input::Tick));
+    let told = |output: &Output| match output {
+        Output::Send { conn: ConnId(2), message: Message::Have { index: told, .. } } => *told == index,
+        Output::Send { conn: ConnId(2), message: Message::Haves { indices, .. } } => indices.contains(&index),
+        _ => false,
+    };
+    assert!(outputs.iter().any(told), "it would give it to us again: {outputs:?}");
 }
 
 #[test]

@@ -76,7 +76,9 @@ impl Core {
         let Some(member) = blob.members.get_mut(&conn) else { return };
         let from = std::mem::replace(&mut member.news_told, blob.news.len());
         let fresh = blob.news.get(from..).unwrap_or_default().iter().copied();
-        let fresh: Vec<PieceIndex> = fresh.filter(|index| !member.pieces.has(*index)).collect();
+        // An owner has every piece, and chooses by what others have.
+        let fresh: Vec<PieceIndex> =
+            fresh.filter(|index| member.owner || !member.pieces.has(*index)).collect();
         if fresh.is_empty() {
             return;
         }

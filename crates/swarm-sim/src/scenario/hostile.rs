@@ -55,12 +55,36 @@ fn beset(run: &mut Run, name: &str, count: u32, spec: impl Fn(Spec) -> Spec, mis
 }
 
 pub(super) fn hostile(run: &mut Run) {
+    for case in [nobody, corrupt, stalling, lying, flooding, sybils, metainfo] {
+        case(run);
+    }
+}
+
+pub(super) fn nobody(run: &mut Run) {
     beset(run, "nobody", 0, |spec| spec, false);
+}
+
+pub(super) fn corrupt(run: &mut Run) {
     beset(run, "corrupt", HOSTILE, |spec| spec.nature(Nature::Corrupt), false);
+}
+
+pub(super) fn stalling(run: &mut Run) {
     beset(run, "stalling", HOSTILE, |spec| spec.nature(Nature::Stalling), false);
+}
+
+pub(super) fn lying(run: &mut Run) {
     beset(run, "lying", HOSTILE, |spec| spec.nature(Nature::Lying), false);
+}
+
+pub(super) fn flooding(run: &mut Run) {
     beset(run, "flooding", HOSTILE, |spec| spec.nature(Nature::Flooding), false);
+}
+
+pub(super) fn sybils(run: &mut Run) {
     let sybil = |spec: Spec| Spec { up: spec.up / u64::from(SYBILS) * 4, ..spec.nature(Nature::Stalling) };
     beset(run, "sybils", SYBILS, sybil, false);
+}
+
+pub(super) fn metainfo(run: &mut Run) {
     beset(run, "metainfo", 0, |spec| spec, true);
 }

@@ -1,0 +1,1 @@
+//! What one peer of bad will can cost, input by input.
