@@ -340,6 +340,11 @@ impl Store {
         self.shared.expire_uploads(older_than, now)
     }
 
+    /// Cancels the uploads that nobody holds and whose label `is_meant`; returns how many.
+    pub fn cancel_uploads(&self, is_meant: impl Fn(&str) -> bool) -> usize {
+        self.shared.cancel_uploads(is_meant)
+    }
+
     /// Begins a download, resumes the one that is on the disk, or joins the one that is under way: all callers of one digest share
     /// it. Resuming reads and verifies every piece that is claimed to be there. Ask [`Store::stat`] first: a download of a blob that
     /// is complete is not refused, only useless.

@@ -217,6 +217,11 @@ impl Shared {
         handles.filter(|upload| self.is_idle(upload.id(), older_than, now)).map(Upload::cancel).count()
     }
 
+    pub(crate) fn cancel_uploads(self: &Arc<Self>, is_meant: impl Fn(&str) -> bool) -> usize {
+        let handles = self.uploads.not_held().into_iter().filter_map(|id| open(self, &id).ok());
+        handles.filter(|upload| is_meant(upload.label())).map(Upload::cancel).count()
+    }
+
     /// Whether nothing was written to an upload for longer than `older_than`.
     fn is_idle(&self, id: &UploadId, older_than: Duration, now: SystemTime) -> bool {
         let written = match self.uploads.created_without_files(id) {

@@ -11,10 +11,12 @@ mod announcer;
 pub mod body;
 pub mod error;
 pub mod handler;
+pub mod intake;
 mod mend;
 pub mod origin;
 pub mod small;
 
 pub use error::OriginError;
 pub use handler::OriginHandler;
+pub use intake::{TakeInError, Taken};
 pub use origin::{Origin, OriginOptions};

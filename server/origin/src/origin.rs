@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::announcer::Introductions;
 use crate::error::OriginError;
+use crate::intake::Intake;
 use crate::small::{SMALL_SIZE_MAX, Smalls};
 
 /// Bodies sent at once over HTTP. Each holds at most two pieces (8 MiB), so together they hold half a gigabyte at worst; the
@@ -53,6 +54,7 @@ pub struct Origin {
     pub(crate) store: Store,
     pub(crate) swarm: Swarm,
     pub(crate) introductions: Introductions,
+    pub(crate) intake: Intake,
     turns: Arc<Semaphore>,
     smalls: Arc<Smalls>,
 }
@@ -73,6 +75,7 @@ impl Origin {
         let announcer = Arc::new(introductions.clone());
         let swarm = Swarm::start(listener, options, store.clone(), announcer, None, metrics);
         Self {
+            intake: Intake::new(store.clone()),
             store,
             swarm,
             introductions,
@@ -144,8 +147,9 @@ impl Origin {
         self.swarm.status().await
     }
 
-    /// Ends all swarm connections.
+    /// Ends all swarm connections, and what is coming in.
     pub async fn shutdown(&self) {
+        self.intake.stop();
         self.swarm.shutdown().await;
     }
 }
