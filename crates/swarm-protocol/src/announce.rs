@@ -9,8 +9,8 @@ use fastrand::Rng;
 
 use crate::io::{AnnounceEvent, Time};
 use crate::limits::{
-    ANNOUNCE_INTERVAL_BOUNDS_MS, ANNOUNCE_INTERVAL_MS, ANNOUNCE_LONELY_MS, ANNOUNCE_RETRY_MS,
-    ANSWERS_PER_WHOLE, COMPLETED_HOLD_MS, TOGETHER_ONE_IN,
+    ANNOUNCE_AGAIN_MS, ANNOUNCE_INTERVAL_BOUNDS_MS, ANNOUNCE_INTERVAL_MS, ANNOUNCE_LONELY_MS,
+    ANNOUNCE_RETRY_MS, ANSWERS_PER_WHOLE, COMPLETED_HOLD_MS, TOGETHER_ONE_IN,
 };
 
 /// The announces of one blob.
@@ -105,6 +105,16 @@ impl Announcer {
         self.next = self.next.min(now.plus_millis(interval));
         let look = now.plus_millis(jitter(ANNOUNCE_LONELY_MS << self.alone.min(10), rng));
         self.look = if look < self.next { look } else { Time::NEVER };
+    }
+
+    /// The tracker's answer lacks what we need: ask again, the first time at once.
+    pub(crate) fn answered_badly(&mut self, now: Time, rng: &mut Rng) {
+        if self.failures == 0 {
+            (self.sent, self.failures) = (None, 1);
+            self.next = self.next.min(now.plus_millis(jitter(ANNOUNCE_AGAIN_MS, rng)));
+        } else {
+            self.failed(now, rng);
+        }
     }
 
     /// The announce failed: tell the same again, later.

@@ -11,10 +11,11 @@ use crate::availability::Availability;
 use crate::download::Download;
 use crate::io::{ConnId, ReaderId, Time};
 use crate::limits::{
-    CANDIDATES_MAX, GIVEN_MAX, OWNER_DEMAND_MICROS, PART_MICROS, WANT_CREDIT_MAX, WEB_RETRY_MS, WEB_SEEDS_MAX,
+    CANDIDATES_MAX, GIVEN_MAX, OWNER_DEMAND_MICROS, WANT_CREDIT_MAX, WEB_RETRY_MS, WEB_SEEDS_MAX,
 };
 use crate::message::{Part, Pieces};
 use crate::sorted::SortedMap;
+use crate::spread::Spread;
 use crate::stats::Received;
 
 /// How far a blob is from being exchanged.
@@ -53,6 +54,8 @@ pub(crate) struct Member {
     pub(crate) news_told: usize,
     /// Pieces not to be asked of it before some moment.
     pub(crate) holds: BTreeMap<PieceIndex, Time>,
+    /// Which of the owners we are, as it last said.
+    part: Option<Part>,
     /// Others whom it named last.
     pub(crate) named: Vec<PeerInfo>,
     /// Whom we named to it.
@@ -80,6 +83,7 @@ impl Member {
             news_told: 0,
             any_hold: Time(0),
             holds,
+            part: None,
             named,
             told: Vec::new(),
         }
@@ -171,8 +175,12 @@ pub(crate) struct Blob {
     owners: (usize, usize),
     /// Peers who have heard our Join and may not have answered yet.
     pub(crate) to_come: Vec<ConnId>,
-    /// Which of the owners we, an owner, are, and when somebody last said so.
-    pub(crate) part: (Part, Time),
+    /// Which of the owners we, an owner, are, as most of those say who ask us.
+    part: Part,
+    /// How many say what about that.
+    parts: BTreeMap<(u16, u16), u32>,
+    /// What becomes of the pieces that we, an owner, give.
+    pub(crate) spread: Spread,
     /// For each piece, how many members have it, or were promised it by us.
     pub(crate) availability: Availability,
     /// Pieces in the order in which we got them, for those who are not told at once.
@@ -224,7 +232,9 @@ impl Blob {
             download: None,
             members: SortedMap::default(),
             owners: (0, 0),
-            part: (Part::WHOLE, now),
+            part: Part::WHOLE,
+            parts: BTreeMap::new(),
+            spread: Spread::default(),
             to_come: Vec::new(),
             availability: Availability::default(),
             news: Vec::new(),
@@ -293,6 +303,11 @@ impl Blob {
     /// A member is gone: what it had counts no longer.
     pub(crate) fn remove_member(&mut self, conn: ConnId) -> Option<Member> {
         let member = self.members.remove(&conn)?;
+        self.spread.forget(conn);
+        if member.part.is_some() {
+            self.take_back_part(member.part);
+            self.count_parts();
+        }
         if member.early.is_none() {
             if member.owner {
                 self.owners.0 -= 1;
@@ -332,12 +347,39 @@ impl Blob {
         }
     }
 
-    /// Somebody says which of the owners we are. Whoever knows of more owners is right, unless nobody else has known of them lately.
-    pub(crate) fn take_part(&mut self, part: Part, now: Time) {
-        let (standing, since) = self.part;
-        if part.of() >= standing.of() || now.micros_since(since) > PART_MICROS {
-            self.part = (part, now);
+    /// Somebody says which of the owners we are. Most are right: one who says something else, in error or in bad faith, changes nothing
+    /// for the others.
+    pub(crate) fn take_part(&mut self, conn: ConnId, part: Part) {
+        let Some(member) = self.members.get_mut(&conn) else { return };
+        let before = member.part.replace(part);
+        if before == Some(part) {
+            return;
         }
+        self.take_back_part(before);
+        *self.parts.entry((part.of(), part.number())).or_default() += 1;
+        self.count_parts();
+    }
+
+    fn take_back_part(&mut self, part: Option<Part>) {
+        let Some(part) = part else { return };
+        let key = (part.of(), part.number());
+        if let Some(count) = self.parts.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.parts.remove(&key);
+            }
+        }
+    }
+
+    /// What most say; of several the one who knows of more owners.
+    fn count_parts(&mut self) {
+        let most = self.parts.iter().max_by_key(|(part, count)| (**count, **part));
+        self.part = most.and_then(|((of, number), _)| Part::new(*number, *of)).unwrap_or(Part::WHOLE);
+    }
+
+    /// Which of the owners we, an owner, are.
+    pub(crate) const fn part(&self) -> Part {
+        self.part
     }
 
     /// We, an owner, send a piece to somebody. What was long ago is forgotten.

@@ -11,6 +11,7 @@ mod fetching;
 mod owners;
 mod receiving;
 mod serving;
+mod standing;
 mod status;
 mod storing;
 mod telling;

@@ -204,6 +204,9 @@ pub enum Violation {
     /// More requests waiting than one connection may have.
     #[error("too many requests")]
     Requests,
+    /// More words of no use than come about by chance.
+    #[error("too many words of no use")]
+    Noise,
 }
 
 /// Why a peer was banned.
@@ -212,6 +215,9 @@ pub enum BanReason {
     /// It sent pieces that do not match their digests.
     #[error("sent corrupt pieces")]
     Corrupt,
+    /// It broke the protocol again shortly after it had done so.
+    #[error("broke the protocol again and again")]
+    Violation,
 }
 
 /// What happened: the driver's words to the core.

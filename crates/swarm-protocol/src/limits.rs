@@ -191,8 +191,19 @@ pub(crate) const WANT_EARNED_PER_1000: u64 = 100;
 /// reader is better served by that somebody, and the owner's uplink is for what nobody has. Longer than a piece takes over a few hops.
 pub(crate) const OWNER_DEMAND_MICROS: u64 = 1_500_000;
 
-/// An owner that nobody has told for so long of as many other owners as before takes them for gone.
-pub(crate) const PART_MICROS: u64 = 1_000_000;
+/// A piece that a receiver has from an owner, and nobody from it after this many times the usual, counts against the receiver.
+pub(crate) const SPREAD_PATIENCE_FACTOR: u64 = 4;
+
+/// Bounds of that patience: owners hear of pieces only now and then, and nothing is usual before the first was passed on.
+pub(crate) const SPREAD_PATIENCE_MICROS: (u64, u64) = (1_500_000, 5_000_000);
+
+/// How long a piece counts against whoever kept it, after it had to be given to somebody else.
+pub(crate) const SPREAD_DEBT_MICROS: u64 = 30_000_000;
+
+/// Words of no use that one connection may say at once, and per second after that. Simulated fleets of honest agents stay below a tenth of
+/// it; a flood is over within a second.
+pub(crate) const NOISE_BURST: u64 = 512;
+pub(crate) const NOISE_PER_SECOND: u64 = 32;
 
 /// Pieces given lately that an owner remembers before it looks for those to forget.
 pub(crate) const GIVEN_MAX: usize = 4_096;
@@ -206,6 +217,15 @@ pub(crate) const DECLINE_HOLD_MS: u64 = 3_000;
 /// Patience with a neighbour whose latency is not known yet: base, plus the time for its bytes at [`PATIENCE_RATE`].
 pub(crate) const PATIENCE_START_MICROS: u64 = 4_000_000;
 
+/// Patience with a neighbour whose latency is not known yet is at most this many times what is usual with all others.
+pub(crate) const PATIENCE_USUAL_FACTOR: u64 = 6;
+
+/// A neighbour that kept us waiting is not asked again for as long as we waited, twice as long each time, up to this.
+pub(crate) const SHUN_MICROS_MAX: u64 = 60_000_000;
+
+/// A neighbour that sent a corrupt piece is asked for nothing for so long, if it was the first: the next is its last.
+pub(crate) const SHUN_CORRUPT_MICROS: u64 = 5_000_000;
+
 /// 256 KiB/s: a slow neighbour, in bytes per second.
 pub(crate) const PATIENCE_RATE: u64 = 256 * 1024;
 
@@ -214,6 +234,10 @@ pub(crate) const PATIENCE_MICROS: (u64, u64) = (1_000_000, 30_000_000);
 
 /// Corrupt pieces before a peer is banned. The first may be a disk that has just gone bad, and the peer will find out itself.
 pub(crate) const CORRUPT_MAX: u32 = 2;
+
+/// A peer that broke the protocol, and does so again within this time, stays out as long. The first time may be a race that nobody
+/// has thought of.
+pub(crate) const VIOLATION_MS: u64 = 60_000;
 
 /// Banned peers and counters remembered; beyond it the oldest go.
 pub(crate) const BANS_MAX: usize = 4_096;
@@ -253,6 +277,9 @@ pub(crate) const CONNECTIONS_PER_HOST_MAX: usize = 16;
 
 /// Back-off after a failed announce: first, and at most.
 pub(crate) const ANNOUNCE_RETRY_MS: (u64, u64) = (500, 30_000);
+
+/// When a tracker whose answer is of no use is asked again, the first time.
+pub(crate) const ANNOUNCE_AGAIN_MS: u64 = 50;
 
 /// Interval of announces when the tracker names none.
 pub(crate) const ANNOUNCE_INTERVAL_MS: u64 = 30_000;

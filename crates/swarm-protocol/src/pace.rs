@@ -62,6 +62,11 @@ impl Pace {
         self.rate.saturating_mul(3 * self.least_micros) / 1_000_000
     }
 
+    /// The mean of these times; `None` before the first.
+    pub(crate) fn usual_micros(&self) -> Option<u64> {
+        (self.mean_micros > 0).then_some(self.mean_micros)
+    }
+
     /// How long a piece may take before its receiver counts as slow, in microseconds.
     pub(crate) fn patience(&self) -> u64 {
         let (least, most) = UPLOAD_PATIENCE_MICROS;

@@ -7,7 +7,9 @@ use shoal_oci::Digest;
 use shoal_swarm_types::{PeerId, PieceIndex, Zone};
 
 use crate::io::{ConnId, Output, Time};
+use crate::limits::SHUN_MICROS_MAX;
 use crate::message::Message;
+use crate::noise::Noise;
 use crate::upload::Class;
 use crate::window::Window;
 
@@ -80,6 +82,14 @@ pub(crate) struct Peer {
     pub(crate) queue: u64,
     /// How much to ask of it.
     pub(crate) window: Window,
+    /// What it said that is of no use.
+    pub(crate) noise: Noise,
+    /// It sent a corrupt piece.
+    pub(crate) corrupt: bool,
+    /// It is asked for nothing before this.
+    pub(crate) shunned: Time,
+    /// How often in a row it kept us waiting.
+    kept_waiting: u32,
     next_channel: u32,
 }
 
@@ -113,6 +123,10 @@ impl Peer {
             credits: 0,
             queue: 0,
             window,
+            noise: Noise::new(now),
+            corrupt: false,
+            shunned: now,
+            kept_waiting: 0,
             next_channel: 0,
         }
     }
@@ -224,11 +238,32 @@ impl Peer {
         given_up.map(|((_, index), _)| *index)
     }
 
-    /// When to lose patience with what the peer owes us.
-    pub(crate) fn patience_ends(&self) -> Time {
+    /// It kept us waiting for too long, since the oldest request.
+    pub(crate) fn timed_out(&mut self, usual: Option<u64>, now: Time) {
+        let waited = self.window.patience_micros(self.asked_bytes, usual);
+        let hold = waited.saturating_mul(1 << self.kept_waiting.min(10)).min(SHUN_MICROS_MAX);
+        self.shunned = self.shunned.max(now.plus_micros(hold));
+        self.kept_waiting += 1;
+        self.window.timed_out();
+    }
+
+    /// A piece came, after so long.
+    pub(crate) fn delivered(&mut self, micros: u64) {
+        self.kept_waiting = 0;
+        self.window.delivered(micros);
+        self.noise.piece();
+    }
+
+    /// Whether it does not give what it owes: then it is served when nobody else wants anything.
+    pub(crate) const fn is_burden(&self) -> bool {
+        self.corrupt || self.window.is_slow()
+    }
+
+    /// When to lose patience with what the peer owes us, if so long is `usual` with all others.
+    pub(crate) fn patience_ends(&self, usual: Option<u64>) -> Time {
         let oldest = self.asked.values().filter(|asked| !asked.given_up).map(|asked| asked.at).min();
         oldest.map_or(Time::NEVER, |oldest| {
-            oldest.max(self.progress).plus_micros(self.window.patience_micros(self.asked_bytes))
+            oldest.max(self.progress).plus_micros(self.window.patience_micros(self.asked_bytes, usual))
         })
     }
 

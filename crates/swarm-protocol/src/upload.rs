@@ -34,6 +34,8 @@ pub(crate) struct Job {
 /// Who waits for a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
+    /// Somebody who gives nothing of what he owes: only when nobody else wants anything.
+    Spare,
     /// Nobody in particular.
     Background,
     /// A reader that streams a blob and comes by it soon.
@@ -43,7 +45,7 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    const ALL: [Self; 3] = [Self::Background, Self::Ahead, Self::Demand];
+    const ALL: [Self; 4] = [Self::Spare, Self::Background, Self::Ahead, Self::Demand];
 }
 
 /// A piece that the driver was told to send, and that has not arrived as far as we know.
@@ -66,6 +68,7 @@ pub(crate) struct Uploads {
     demanded: Lanes,
     urgent: Lanes,
     normal: Lanes,
+    spare: Lanes,
     /// Urgent pieces sent in a row while others waited.
     urgent_run: u32,
     queued: BTreeMap<ConnId, usize>,
@@ -82,6 +85,7 @@ impl Uploads {
             demanded: Lanes::default(),
             urgent: Lanes::default(),
             normal: Lanes::default(),
+            spare: Lanes::default(),
             urgent_run: 0,
             queued: BTreeMap::new(),
             queued_bytes: 0,
@@ -117,7 +121,7 @@ impl Uploads {
 
     /// Number of pieces queued for anybody.
     pub(crate) const fn queued(&self) -> usize {
-        self.demanded.len() + self.urgent.len() + self.normal.len()
+        self.demanded.len() + self.urgent.len() + self.normal.len() + self.spare.len()
     }
 
     /// Whether a connection has pieces queued or on the way.
@@ -129,7 +133,7 @@ impl Uploads {
     pub(crate) fn is_under_way(&self, conn: ConnId, digest: Digest, index: PieceIndex) -> bool {
         let same = |job: &Job| job.conn == conn && job.digest == digest && job.index == index;
         let handed = self.handed.get(&conn).into_iter().flatten();
-        [&self.demanded, &self.urgent, &self.normal].into_iter().flat_map(Lanes::iter).any(same)
+        [&self.demanded, &self.urgent, &self.normal, &self.spare].into_iter().flat_map(Lanes::iter).any(same)
             || handed.filter(|handed| !handed.drained).any(|handed| same(&handed.job))
     }
 
@@ -214,6 +218,7 @@ impl Uploads {
             Class::Demand => &mut self.demanded,
             Class::Ahead => &mut self.urgent,
             Class::Background => &mut self.normal,
+            Class::Spare => &mut self.spare,
         }
     }
 
@@ -294,7 +299,8 @@ impl Uploads {
         if job.is_some() {
             self.urgent_run = 0;
         }
-        job.or_else(|| self.urgent.take(now, able(false), copies)).map(|job| (job, false))
+        let job = job.or_else(|| self.urgent.take(now, able(false), copies));
+        job.or_else(|| self.spare.take(now, able(false), copies)).map(|job| (job, false))
     }
 
     fn finish(

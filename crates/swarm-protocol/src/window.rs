@@ -6,7 +6,7 @@
 //! window stays large after its reason has gone. Patience follows the measured time from request to piece, as TCP's retransmission
 //! timer does (RFC 6298): mean and deviation, not a constant.
 
-use crate::limits::{PATIENCE_MICROS, PATIENCE_RATE, PATIENCE_START_MICROS};
+use crate::limits::{PATIENCE_MICROS, PATIENCE_RATE, PATIENCE_START_MICROS, PATIENCE_USUAL_FACTOR};
 
 /// What was learnt about one neighbour.
 #[derive(Clone, Debug)]
@@ -57,12 +57,16 @@ impl Window {
         self.latency.map(|(mean, _)| mean)
     }
 
-    /// How long to wait for a neighbour that owes `in_flight` bytes, in microseconds since its last sign of progress.
-    pub(crate) fn patience_micros(&self, in_flight: u64) -> u64 {
-        let Some((mean, deviation)) = self.latency else {
-            return PATIENCE_START_MICROS.saturating_add(in_flight.saturating_mul(1_000_000) / PATIENCE_RATE);
-        };
+    /// How long to wait for a neighbour that owes `in_flight` bytes, in microseconds since its last sign of progress. `usual`: the time from
+    /// request to piece with all others.
+    pub(crate) fn patience_micros(&self, in_flight: u64, usual: Option<u64>) -> u64 {
         let (least, most) = PATIENCE_MICROS;
+        let Some((mean, deviation)) = self.latency else {
+            let blind =
+                PATIENCE_START_MICROS.saturating_add(in_flight.saturating_mul(1_000_000) / PATIENCE_RATE);
+            let usual = usual.map_or(blind, |usual| usual.saturating_mul(PATIENCE_USUAL_FACTOR).max(least));
+            return blind.min(usual);
+        };
         mean.saturating_add(deviation.saturating_mul(4)).saturating_mul(PATIENCE_FACTOR).clamp(least, most)
     }
 }
@@ -93,12 +97,15 @@ mod tests {
     #[test]
     fn patience_follows_what_was_measured() {
         let mut window = Window::new(LEN, 16 * LEN);
-        assert!(window.patience_micros(4 << 20) > window.patience_micros(LEN));
+        assert!(window.patience_micros(4 << 20, None) > window.patience_micros(LEN, None));
+        assert!(window.patience_micros(LEN, Some(400_000)) < window.patience_micros(LEN, None));
+        assert_eq!(window.patience_micros(LEN, Some(1)), PATIENCE_MICROS.0);
+        assert_eq!(window.patience_micros(LEN, Some(u64::MAX)), window.patience_micros(LEN, None));
         (0..50).for_each(|_| window.delivered(2_000_000));
-        let patience = window.patience_micros(LEN);
+        let patience = window.patience_micros(LEN, Some(1));
         assert!((6_000_000..8_000_000).contains(&patience), "{patience}");
         (0..50).for_each(|_| window.delivered(1_000));
-        assert_eq!(window.patience_micros(LEN), PATIENCE_MICROS.0);
+        assert_eq!(window.patience_micros(LEN, None), PATIENCE_MICROS.0);
         window.timed_out();
         assert!(window.is_slow() && !window.has_room(1, LEN, u64::MAX));
         window.delivered(1_000);

@@ -5,7 +5,7 @@ use shoal_oci::Digest;
 use super::Core;
 use crate::announce::Announcer;
 use crate::blob::{Blob, Phase};
-use crate::io::{AnnounceError, AnnounceEvent, AnnounceReply, FailReason, Output, Role};
+use crate::io::{AnnounceError, AnnounceEvent, AnnounceReply, ConnId, FailReason, Output, Role};
 use crate::limits::{LONELY_NEIGHBOURS, PEERS_WANTED};
 use crate::timers::Timer;
 
@@ -55,7 +55,8 @@ impl Core {
     /// How many further peers a blob has use for: none when it is complete, because those who lack pieces find it, and none when there
     /// are neighbours enough.
     fn peers_wanted(&self, blob: &Blob) -> u8 {
-        let content = blob.members.len() >= self.limits.neighbours_wanted as usize;
+        let gives = |conn: &&ConnId| self.peers.get(conn).is_some_and(|peer| !peer.is_burden());
+        let content = blob.members.keys().filter(gives).count() >= self.limits.neighbours_wanted as usize;
         if blob.is_downloading() && !content { PEERS_WANTED } else { 0 }
     }
 
@@ -77,8 +78,15 @@ impl Core {
 
     /// The tracker answered.
     pub(super) fn announced(&mut self, digest: Digest, reply: AnnounceReply) {
+        let lacks = self.blobs.get(&digest).is_some_and(|blob| blob.wanted && blob.metainfo.is_none());
+        let told = reply.metainfo.as_ref().is_some_and(|metainfo| *metainfo.digest() == digest);
         if let Some(announcer) = self.announcers.get_mut(&digest) {
-            announcer.answered(reply.interval_ms, self.now, &mut self.rng);
+            if lacks && !told {
+                // Without that the rest of the answer is of no use yet.
+                announcer.answered_badly(self.now, &mut self.rng);
+            } else {
+                announcer.answered(reply.interval_ms, self.now, &mut self.rng);
+            }
             self.end_announces_of_owner(digest);
             self.announce(digest);
         }

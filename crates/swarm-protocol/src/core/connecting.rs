@@ -44,14 +44,17 @@ impl Core {
         let Some(blob) = self.blobs.get(&digest) else { return };
         let wanted = self.limits.neighbours_wanted as usize;
         let of_tracker = blob.candidates.iter().filter(|peer| self.dials.is_pending(&peer.addr));
-        let mut neighbours = blob.members.len() + of_tracker.count();
+        // Who does not give what he owes is no neighbour to rely on.
+        let gives = |conn: &&ConnId| self.peers.get(conn).is_some_and(|peer| !peer.is_burden());
+        let given = blob.members.keys().filter(gives).count();
+        let mut neighbours = given + of_tracker.count();
         // Mostly there are neighbours enough, and what is left to do is little.
         let useful = |peer: &&PeerInfo| match self.by_id.get(&peer.id).and_then(|conn| self.peers.get(conn)) {
             Some(peer) => !peer.ours.contains_key(&digest),
             None => peer.owner || neighbours < wanted,
         };
         let mut candidates: Vec<PeerInfo> = blob.candidates.iter().filter(useful).cloned().collect();
-        if blob.members.len() < wanted {
+        if given < wanted {
             // After those of the tracker; what peers say in any order, so that nobody comes first by being quick.
             let mut named = exchange::named(blob);
             neighbours += named.iter().filter(|peer| self.dials.is_pending(&peer.addr)).count();
@@ -157,7 +160,8 @@ impl Core {
         true
     }
 
-    /// The connection that is missed least: an idle one, else the one that moved no piece for longest. Never a young one (two
+    /// The connection that is missed least: one that does not give what it owes, else an idle one, else the one that moved no piece for
+    /// longest. Never a young one (two
     /// newcomers would chase one another), never one to an owner that we need.
     fn least_useful(&self, inbound_only: bool) -> Option<ConnId> {
         let old = |peer: &Peer| peer.since.plus_millis(TENURE_MS) <= self.now;
@@ -165,7 +169,10 @@ impl Core {
             old(peer) && !(inbound_only && peer.outbound) && !self.is_needed_owner(**conn)
         });
         candidates
-            .min_by_key(|(conn, peer)| (!peer.asked.is_empty() || self.uploads.is_busy(**conn), peer.used))
+            .min_by_key(|(conn, peer)| {
+                let is_busy = !peer.asked.is_empty() || self.uploads.is_busy(**conn);
+                (!peer.is_burden(), is_busy, peer.used)
+            })
             .map(|(conn, _)| *conn)
     }
 

@@ -126,7 +126,7 @@ impl Core {
             return None;
         }
         let peer = self.peers.get(&conn)?;
-        let free = peer.has_room(0, len, share) && !peer.has_unanswered_slowly();
+        let free = self.now >= peer.shunned && peer.has_room(0, len, share) && !peer.has_unanswered_slowly();
         free.then_some(self.weight(peer))
     }
 
@@ -170,7 +170,7 @@ impl Core {
             );
             self.outputs.push_back(output);
             self.spoken.push((conn, digest));
-            self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends());
+            self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends(self.intake.usual_micros()));
         }
     }
 
@@ -222,7 +222,7 @@ impl Core {
             .filter(|(_, member)| owners || !member.owner)
             .filter_map(|(conn, member)| {
                 let peer = self.peers.get(conn)?;
-                let free = !peer.asked.contains_key(&(digest, index)) && !peer.window.is_slow();
+                let free = !peer.asked.contains_key(&(digest, index)) && !peer.is_burden();
                 free.then_some(((member.owner, self.weight(peer)), *conn))
             })
             .collect();
@@ -271,7 +271,7 @@ impl Core {
         (peer.queue, peer.used, peer.progress) = (u64::from(queue), self.now, self.now);
         let waited = self.now.micros_since(asked.at);
         self.intake.arrived(asked.len, self.now.micros_since(asked.since), self.now);
-        peer.window.delivered(waited);
+        peer.delivered(waited);
         self.say(conn, digest, |swarm| Message::Arrived { swarm, index });
         let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
         blob.peer_progress = self.now;
@@ -295,8 +295,9 @@ impl Core {
 
     /// A peer has kept us waiting too long: what it owes is asked of others.
     pub(super) fn lose_patience(&mut self, conn: ConnId) {
+        let usual = self.intake.usual_micros();
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        peer.window.timed_out();
+        peer.timed_out(usual, self.now);
         let owed = peer.asked.iter().filter(|(_, asked)| !asked.given_up).map(|(key, _)| *key);
         for (digest, index) in owed.collect::<Vec<_>>() {
             self.take_back(Source::Conn(conn), digest, index);

@@ -109,7 +109,7 @@ impl Core {
             Asked { at: self.now, since, len, class: Class::Background, answers: 1, given_up: !ours },
             &mut self.asked_bytes,
         );
-        self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends());
+        self.timers.set_earlier(Timer::Conn(conn), peer.patience_ends(self.intake.usual_micros()));
         if !ours && !doubled {
             self.say(conn, digest, |swarm| Message::Cancel { swarm, index });
         }

@@ -7,7 +7,7 @@ use shoal_swarm_types::{Bitfield, PieceIndex};
 use super::Core;
 use super::blobs::known_pieces;
 use crate::blob::{Blob, Member, Phase};
-use crate::io::{CloseReason, ConnId, Output, Source, Violation};
+use crate::io::{BanReason, CloseReason, ConnId, Output, Source, Violation};
 use crate::limits::{CHANNELS_MAX, DECLINE_HOLD_MS, PIECES_MAX};
 use crate::message::{Message, Pieces};
 use crate::peer::Channel;
@@ -22,8 +22,19 @@ impl Core {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.heard = self.now;
         if let Err(violation) = self.obey(conn, message) {
-            self.close_conn(conn, CloseReason::Violation(violation));
+            self.throw_out(conn, violation);
         }
+    }
+
+    /// A peer broke the protocol: ends the connection, and if it is not the first time, keeps the peer out for a while.
+    fn throw_out(&mut self, conn: ConnId, violation: Violation) {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        let (id, addr) = (peer.id, peer.addr);
+        if self.bans.violated(id, addr, self.now) {
+            self.totals.banned_peers += 1;
+            self.outputs.push_back(Output::Banned { peer: id, reason: BanReason::Violation });
+        }
+        self.close_conn(conn, CloseReason::Violation(violation));
     }
 
     /// A piece came in whose bytes the driver keeps.
@@ -41,7 +52,7 @@ impl Core {
             core.piece_came(conn, digest, index, queue, (len, Bytes::new()))
         });
         if let Err(violation) = verdict {
-            self.close_conn(conn, CloseReason::Violation(violation));
+            self.throw_out(conn, violation);
         }
     }
 
@@ -77,8 +88,7 @@ impl Core {
                 core.requested(conn, digest, index, Class::Demand)
             }),
             Message::Press { swarm, index } => self.with_member(conn, swarm, Some(index), |core, digest| {
-                core.uploads.hurry(conn, digest, index, Class::Demand, core.now);
-                Ok(())
+                core.hurried(conn, digest, index, Class::Demand)
             }),
             Message::RequestAny { swarm, part } => {
                 self.with_member(conn, swarm, None, |core, digest| core.requested_any(conn, digest, part))
@@ -90,8 +100,7 @@ impl Core {
                 self.with_member(conn, swarm, None, |core, digest| core.rejected_any(conn, digest))
             }
             Message::Hurry { swarm, index } => self.with_member(conn, swarm, Some(index), |core, digest| {
-                core.uploads.hurry(conn, digest, index, Class::Ahead, core.now);
-                Ok(())
+                core.hurried(conn, digest, index, Class::Ahead)
             }),
             Message::Piece { swarm, index, queue, data } => {
                 // No message is longer than a u32 can say.
@@ -257,8 +266,15 @@ impl Core {
         if index.0 >= blob.piece_count() {
             return Err(Violation::Index);
         }
+        let ours = blob.members.get(&conn).is_some_and(|member| member.is_promised(index));
         let fresh = blob.confirm(conn, index);
-        let Some(download) = blob.download.as_ref().filter(|_| fresh) else { return Ok(()) };
+        if fresh && !ours {
+            blob.spread.heard(conn, index, self.now);
+        }
+        if !fresh {
+            return self.heard_in_vain(conn);
+        }
+        let Some(download) = blob.download.as_ref() else { return Ok(()) };
         // What we have, or have asked for, changes nothing for us; nor does what only somebody has who may not be asked for more now,
         // unless a reader waits for it.
         if download.missing().has(index) {

@@ -25,11 +25,12 @@ impl Core {
         if self.uploads.queued_for(conn) >= REQUESTS_MAX {
             return Err(Violation::Requests);
         }
+        let class = self.class_for(conn, class);
         let Some(blob) = self.blobs.get_mut(&digest) else { return Ok(()) };
         blob.used = self.now;
         let Some(download) = blob.download.as_ref().filter(|download| download.present().has(index)) else {
             self.say(conn, digest, |swarm| Message::Reject { swarm, index });
-            return Ok(());
+            return self.heard_in_vain(conn);
         };
         let len = download.piece_len(index);
         // An assignment of the same piece is under way to the peer: that answers it. Once it has gone out, the peer has lost the piece.
@@ -74,7 +75,7 @@ impl Core {
         peer.credits += 1;
         if let Some(blob) = self.blobs.get_mut(&digest) {
             blob.used = self.now;
-            blob.take_part(part, self.now);
+            blob.take_part(conn, part);
         }
         self.credits.push_back((conn, digest));
         Ok(())
@@ -86,7 +87,7 @@ impl Core {
             self.unpromise(conn, digest, index);
             self.say(conn, digest, |swarm| Message::Reject { swarm, index });
         }
-        Ok(())
+        self.heard_in_vain(conn)
     }
 
     /// The driver could not read a piece that it was to send.
@@ -109,6 +110,7 @@ impl Core {
         if let Some(job) = self.uploads.arrived(conn, digest, index, self.now) {
             self.count_sent(&job);
         }
+        self.has_arrived(conn, digest, index);
     }
 
     fn count_sent(&mut self, job: &Job) {
@@ -167,8 +169,7 @@ impl Core {
 
     /// Chooses a piece for the first in line that can take one. False when nobody is.
     fn assign(&mut self) -> bool {
-        let free = |alone| self.credits.iter().position(|(conn, _)| self.uploads.has_room(*conn, alone));
-        let Some(at) = free(false).or_else(|| free(self.uploads.queued() == 0)) else { return false };
+        let Some(at) = self.next_to_serve() else { return false };
         let Some((conn, digest)) = self.credits.remove(at) else { return false };
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.credits -= 1;
@@ -204,7 +205,7 @@ impl Core {
         let (download, member) = (blob.download.as_ref()?, blob.members.get(&conn)?);
         let promised = member.promised.as_ref();
         let index =
-            least_copied(download.present(), &member.pieces, promised, &blob.availability, blob.part.0)?;
+            least_copied(download.present(), &member.pieces, promised, &blob.availability, blob.part())?;
         Some((index, download.piece_len(index)))
     }
 

@@ -8,7 +8,7 @@ use super::Core;
 use crate::blob::Blob;
 use crate::download::{Delivery, PieceState};
 use crate::io::{BanReason, CloseReason, ConnId, Output, RejectCause, Source};
-use crate::limits::{REDIAL_MS, WANT_CREDIT_MAX, WANT_EARNED_PER_1000};
+use crate::limits::{REDIAL_MS, SHUN_CORRUPT_MICROS, WANT_CREDIT_MAX, WANT_EARNED_PER_1000};
 
 /// Wait after our own disk refused a piece, doubled each time up to 64-fold, in microseconds.
 const DISK_HOLD_MICROS: u64 = 100_000;
@@ -100,6 +100,10 @@ impl Core {
 
     /// A peer sent a corrupt piece; bans it if that was one too many.
     fn blame(&mut self, conn: ConnId) {
+        let shunned = self.now.plus_micros(SHUN_CORRUPT_MICROS);
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            (peer.corrupt, peer.shunned) = (true, peer.shunned.max(shunned));
+        }
         let standing = self.peers.get(&conn).map(|peer| (peer.id, peer.addr));
         let departed = || self.departed.iter().find(|(of, ..)| *of == conn).map(|(_, id, addr)| (*id, *addr));
         let Some((id, addr)) = standing.or_else(departed) else { return };

@@ -74,7 +74,8 @@ impl Core {
             self.close_conn(conn, CloseReason::Idle);
             return;
         }
-        if peer.patience_ends() <= self.now {
+        let usual = self.intake.usual_micros();
+        if peer.patience_ends(usual) <= self.now {
             self.lose_patience(conn);
         }
         if self.peers.get(&conn).is_some_and(|peer| peer.exchange <= self.now) {
@@ -85,7 +86,8 @@ impl Core {
             peer.keep_alive = self.now.plus_millis(KEEP_ALIVE_MS);
             self.outputs.push_back(Output::Send { conn, message: Message::KeepAlive });
         }
-        let next = peer.keep_alive.min(peer.exchange).min(silent).min(idle_ends).min(peer.patience_ends());
+        let next =
+            peer.keep_alive.min(peer.exchange).min(silent).min(idle_ends).min(peer.patience_ends(usual));
         self.timers.set(Timer::Conn(conn), next);
     }
 }
