@@ -84,7 +84,7 @@ pub(crate) struct Peer {
     pub(crate) window: Window,
     /// What it said that is of no use.
     pub(crate) noise: Noise,
-    /// It sent a corrupt piece.
+    /// The last piece that it sent and that we have looked at was corrupt.
     pub(crate) corrupt: bool,
     /// It is asked for nothing before this.
     pub(crate) shunned: Time,

@@ -56,6 +56,11 @@ impl Core {
                 Source::Conn(_) => received.peer_bytes += len,
             }
         }
+        if let Source::Conn(conn) = source
+            && let Some(peer) = self.peers.get_mut(&conn)
+        {
+            peer.corrupt = false;
+        }
         self.totals.stored_pieces += 1;
         self.spread_news(digest, index);
         if std::mem::take(&mut self.is_sated) {
@@ -93,6 +98,12 @@ impl Core {
                 if let Some(member) = blob.members.get_mut(&conn) {
                     member.holds.insert(index, self.now.plus_millis(REDIAL_MS.1));
                 }
+                let owner = blob.members.get(&conn).is_some_and(|member| member.owner);
+                // An owner may send a piece of a push unread, once: that says nothing about its others.
+                if let Some(peer) = self.peers.get_mut(&conn).filter(|_| !owner) {
+                    peer.corrupt = true;
+                    peer.shunned = peer.shunned.max(self.now.plus_micros(SHUN_CORRUPT_MICROS));
+                }
                 self.blame(conn);
             }
         }
@@ -100,10 +111,6 @@ impl Core {
 
     /// A peer sent a corrupt piece; bans it if that was one too many.
     fn blame(&mut self, conn: ConnId) {
-        let shunned = self.now.plus_micros(SHUN_CORRUPT_MICROS);
-        if let Some(peer) = self.peers.get_mut(&conn) {
-            (peer.corrupt, peer.shunned) = (true, peer.shunned.max(shunned));
-        }
         let standing = self.peers.get(&conn).map(|peer| (peer.id, peer.addr));
         let departed = || self.departed.iter().find(|(of, ..)| *of == conn).map(|(_, id, addr)| (*id, *addr));
         let Some((id, addr)) = standing.or_else(departed) else { return };

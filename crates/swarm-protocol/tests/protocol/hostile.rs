@@ -147,3 +147,36 @@ fn an_answer_without_the_metainfo_is_asked_for_again_at_once() {
         "{outputs:?}"
     );
 }
+
+#[test]
+fn who_sends_a_corrupt_piece_is_left_alone_for_a_while_but_for_an_owner() {
+    use shoal_swarm_protocol::{RejectCause::Corrupt, Source};
+    for owner in [false, true] {
+        let mut bench = Bench::downloading();
+        let all =
+            Message::Join { swarm: 7, digest: digest(), owner, grant: Bytes::new(), pieces: Pieces::All };
+        let outputs = bench.say(1, all);
+        let index = if owner { PieceIndex(3) } else { first_request(&outputs) };
+        if owner {
+            bench.say(1, Message::Assign { swarm: 7, index });
+        }
+        let next = requests(&bench.say(1, piece(index.0, LEN)));
+        let source = Source::Conn(ConnId(1));
+        let outputs = bench.put(Input::PieceRejected { digest: digest(), index, source, why: Corrupt });
+        let asks =
+            |message: &Message| matches!(message, Message::Request { .. } | Message::RequestAny { .. });
+        assert!(closes(&outputs).is_none());
+        next.iter().for_each(|index| drop(bench.say(1, Message::Reject { swarm: 7, index: *index })));
+        bench.now = bench.now.plus_millis(1_000);
+        let asked = |bench: &mut Bench| sends(&bench.put(Input::Tick), asks);
+        if owner {
+            let reader = shoal_swarm_protocol::ReaderId(1);
+            let want = Input::Want { digest: digest(), reader, pieces: 5..6, demand: true };
+            assert!(sends(&bench.put(want), |message| matches!(message, Message::Demand { .. })));
+        } else {
+            assert!(!asked(&mut bench));
+            bench.now = bench.now.plus_millis(5_000);
+            assert!(asked(&mut bench), "its next is judged anew");
+        }
+    }
+}
