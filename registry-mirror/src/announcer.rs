@@ -45,13 +45,13 @@ impl TrackerAnnouncer {
     /// owns them and at `gate` who is let in.
     pub(crate) fn new(
         client: TrackerClient,
-        check: TrackerCheck,
+        check: Arc<TrackerCheck>,
         wanted: Wanted,
         leads: Leads,
         gate: Gate,
     ) -> Self {
         let renewed = Recent::new(RENEWED_MAX);
-        Self { client, check: Arc::new(check), wanted, leads, gate, renewed }
+        Self { client, check, wanted, leads, gate, renewed }
     }
 
     fn question(&self, item: &AnnounceItem) -> tracker::AnnounceItem {

@@ -3,30 +3,28 @@
 //! Every address is bound before anything else is built, so that a second agent, a taken port or a missing right is reported at once
 //! and no half-started process answers. Draining goes the other way round: the faces first, the swarm last.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 use shoal_api::cluster_key;
 use shoal_api::origin::OriginClient;
 use shoal_api::tracker::TrackerClient;
 use shoal_config::Secret;
-use shoal_http::server::SocketOptions;
 use shoal_http::{Client, Handler, Limits, Listener, ProbeHandler, Shutdown};
 use shoal_store::{Durability, Options, Store};
-use shoal_swarm::{Role, Shaper, Swarm, SwarmOptions};
+use shoal_swarm::{Announcer, RangeSource, Role, Shaper, Swarm, SwarmOptions};
 use shoal_swarm_types::{PeerId, Zone, ZoneName};
-use shoal_telemetry::{Health, HttpMetrics, Metrics, MirrorMetrics, StoreMetrics, SwarmMetrics};
-use tokio::net::TcpListener;
+use shoal_telemetry::{Health, Metrics, MirrorMetrics, StoreMetrics, SwarmMetrics};
 
 use crate::admin::AdminHandler;
 use crate::announcer::TrackerAnnouncer;
 use crate::clients::Clients;
 use crate::config::Config;
-use crate::fetch::{self, Fetch};
+use crate::direct::Owners;
+use crate::faces::{Addresses, Faces, Inherited};
+use crate::fetch::{self, Fetch, Ways};
 use crate::gate::Gate;
 use crate::leads::Leads;
 use crate::manifest_cache::ManifestCache;
@@ -37,22 +35,7 @@ use crate::resolve::Resolver;
 use crate::tracker_check::TrackerCheck;
 use crate::upkeep::Upkeep;
 use crate::web_seed::OriginRanges;
-
-/// Kernel buffer of a connection to the mirror in bytes (Linux takes twice as much). containerd's parallel fetch asks for everything
-/// from an offset, reads its share and hangs up, so what waits in the socket was sent for nothing; the clients are on this machine,
-/// where a small buffer still carries gigabytes a second.
-const SEND_BUFFER: u32 = 64 * 1024;
-
-/// The addresses on which the agent listens, with the real ports.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Addresses {
-    /// The mirror.
-    pub registry: SocketAddr,
-    /// The swarm.
-    pub peer: SocketAddr,
-    /// Health, metrics, status.
-    pub admin: SocketAddr,
-}
+use crate::why::Journal;
 
 /// A bound and built agent that does not answer yet.
 pub struct App {
@@ -62,6 +45,7 @@ pub struct App {
     mirror: Mirror,
     status: AdminHandler,
     swarm: Swarm,
+    shaper: Arc<Shaper>,
     upkeep: Upkeep,
     probe: Pin<Box<dyn Future<Output = ()> + Send>>,
     clients: Clients,
@@ -75,61 +59,49 @@ impl App {
     /// # Errors
     /// With the address or directory that is the trouble.
     pub async fn build(config: &Config) -> Result<Self> {
+        Self::build_with(config, Inherited::none()).await
+    }
+
+    /// The same on sockets that somebody else has bound, as far as there are some for the configured addresses.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub async fn build_with(config: &Config, inherited: Inherited) -> Result<Self> {
         let metrics = Metrics::new("shoal-agent", env!("CARGO_PKG_VERSION"));
-        let listeners = HttpMetrics::register(&metrics);
-        let blob_socket = SocketOptions { send_buffer: Some(SEND_BUFFER) };
-        let registry = bind(config.registry.listen, "registry.listen", blob_socket).await?;
-        let registry = registry.with_metrics(listeners.listener("registry"));
-        let admin = bind(config.admin.listen, "admin.listen", SocketOptions::default()).await?;
-        let admin = admin.with_metrics(listeners.listener("admin"));
-        let peer = TcpListener::bind(config.peer.listen)
-            .await
-            .with_context(|| cannot_listen("peer.listen", config.peer.listen))?;
-        let addresses = Addresses {
-            registry: registry.local_addr(),
-            peer: peer.local_addr()?,
-            admin: admin.local_addr(),
-        };
+        let Faces { addresses, registry, admin, peer } = Faces::bind(config, inherited, &metrics).await?;
         let health = Health::new();
         let store = open_store(config).await?;
         let clients = Clients::new(config)?;
         let peer_id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
         let tracker = tracker(config, peer_id, addresses.peer.port(), &clients.cluster)?;
         let wanted = fetch::wanted();
-        let check = TrackerCheck::new(health.clone());
+        let check = Arc::new(TrackerCheck::new(health.clone()));
         let shaper = Arc::new(Shaper::new(config.limits.into()));
         let leads = Leads::default();
         let gate = Gate::open(&config.cache.directory, cluster_key_of(config));
-        let announcer = TrackerAnnouncer::new(tracker, check, wanted.clone(), leads.clone(), gate.clone());
+        let origin = OriginClient::new(clients.cluster.clone());
+        let owners = Owners::new(tracker.clone(), origin.clone());
+        let ways = Ways { wanted: wanted.clone(), leads: leads.clone(), owners, check: Arc::clone(&check) };
+        let announcer = TrackerAnnouncer::new(tracker, check, wanted, leads.clone(), gate.clone());
         let mut options = swarm_options(config, peer_id, &clients, gate);
         options.shaper = Arc::clone(&shaper);
-        let web = Arc::new(OriginRanges::new(OriginClient::new(clients.cluster.clone())));
-        let swarm = Swarm::start(
-            peer,
-            options,
-            store.clone(),
-            Arc::new(announcer.clone()),
-            Some(web),
-            SwarmMetrics::register(&metrics),
-        );
+        let web = Some(Arc::new(OriginRanges::new(origin)) as Arc<dyn RangeSource>);
+        let swarm_metrics = SwarmMetrics::register(&metrics);
+        let words: Arc<dyn Announcer> = Arc::new(announcer.clone());
+        let swarm = Swarm::start(peer, options, store.clone(), words, web, swarm_metrics);
         for digest in store.digests() {
             swarm.seed(digest);
         }
-        let resolver = resolver(config, &clients.registry, leads.clone())?;
-        let first_byte = config.registry.first_byte_timeout.0;
-        let fetch = Fetch::new(swarm.clone(), store.clone(), wanted, leads, first_byte);
+        let resolver = resolver(config, &clients.registry, leads)?;
+        let fetch = Fetch::new(swarm.clone(), store.clone(), ways, config.registry.first_byte_timeout.0);
+        let journal = Journal::default();
         let mirror_metrics = MirrorMetrics::register(&metrics);
-        let mirror = Mirror::new(
-            resolver.clone(),
-            fetch,
-            config.registry_url(),
-            clients.registry.clone(),
-            mirror_metrics,
-        );
-        let status = AdminHandler::new(swarm.clone(), store.clone(), shaper);
+        let (server, client) = (config.registry_url(), clients.registry.clone());
+        let mirror = Mirror::new(resolver.clone(), fetch, server, client, mirror_metrics, journal);
+        let status = AdminHandler::new(swarm.clone(), store.clone(), Arc::clone(&shaper));
         let probe = Box::pin(announcer.watch());
-        let upkeep =
-            Upkeep { store, resolver, health: health.clone(), metrics: StoreMetrics::register(&metrics) };
+        let store_metrics = StoreMetrics::register(&metrics);
+        let upkeep = Upkeep { store, resolver, health: health.clone(), metrics: store_metrics };
         Ok(Self {
             addresses,
             registry,
@@ -137,12 +109,23 @@ impl App {
             mirror,
             status,
             swarm,
+            shaper,
             upkeep,
             probe,
             clients,
             health,
             metrics,
         })
+    }
+
+    /// The checks that say whether it is ready.
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// What slows pieces down.
+    pub fn shaper(&self) -> Arc<Shaper> {
+        Arc::clone(&self.shaper)
     }
 
     /// Where the agent listens.
@@ -183,14 +166,6 @@ impl App {
         stopped.trigger();
         let _ = admin.await;
     }
-}
-
-async fn bind(addr: SocketAddr, key: &str, options: SocketOptions) -> Result<Listener> {
-    Listener::bind_with(addr, options).await.with_context(|| cannot_listen(key, addr))
-}
-
-fn cannot_listen(key: &str, addr: SocketAddr) -> String {
-    format!("cannot listen on {addr} ({key}); another process has it, or the address is not of this machine")
 }
 
 /// Limits of the mirror. Little is written ahead of a client: see [`SEND_BUFFER`].

@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use shoal_oci::{Digest, Repository};
 use shoal_store::Store;
-use shoal_swarm::{BlobReader, OpenError, Part, ReadError, Swarm};
+use shoal_swarm::{BlobReader, OpenError, Origin, Part, Swarm};
 use tokio::time::Instant;
 
+use crate::direct::{Direct, Owners};
 use crate::leads::Leads;
 use crate::recent::Recent;
+use crate::tracker_check::TrackerCheck;
+use crate::why::Source;
 
 /// How long a blob whose stream had to be cut is answered "not found". A runtime resumes a cut body at once at the first host; told
 /// "not found" it takes the rest from the next one. After that the swarm gets another chance.
@@ -56,28 +59,39 @@ pub struct Fetch(Arc<Inner>);
 struct Inner {
     swarm: Swarm,
     store: Store,
-    wanted: Wanted,
-    leads: Leads,
+    ways: Ways,
     first_byte: Duration,
     poisoned: Mutex<HashMap<Digest, Instant>>,
 }
 
+/// What a fetch knows of the ways to a blob.
+pub(crate) struct Ways {
+    /// Notes for the announcer of the swarm.
+    pub(crate) wanted: Wanted,
+    /// Where small blobs can probably be had.
+    pub(crate) leads: Leads,
+    /// The way past the disk.
+    pub(crate) owners: Owners,
+    /// Whether there is a tracker to ask.
+    pub(crate) check: Arc<TrackerCheck>,
+}
+
 impl Fetch {
-    /// A fetch that waits at most `first_byte` until a blob can begin, leaves notes in `wanted` for the announcer of `swarm`, and follows
-    /// `leads`.
-    pub(crate) fn new(
-        swarm: Swarm,
-        store: Store,
-        wanted: Wanted,
-        leads: Leads,
-        first_byte: Duration,
-    ) -> Self {
-        Self(Arc::new(Inner { swarm, store, wanted, leads, first_byte, poisoned: Mutex::default() }))
+    /// A fetch that waits at most `first_byte` until a blob can begin.
+    pub(crate) fn new(swarm: Swarm, store: Store, ways: Ways, first_byte: Duration) -> Self {
+        Self(Arc::new(Inner { swarm, store, ways, first_byte, poisoned: Mutex::default() }))
     }
 
     /// Whether the blob lies complete on this machine's disk.
     pub fn is_local(&self, digest: &Digest) -> bool {
         matches!(self.0.store.stat(digest), Ok(Some(_)))
+    }
+
+    /// Whether the blobs of a manifest can probably be given: they are here, or there is somebody to ask. Those that are here count as used,
+    /// because a runtime asks for them next.
+    pub fn can_give(&self, blobs: &[Digest]) -> bool {
+        blobs.iter().for_each(|digest| self.0.store.note_use(digest));
+        !self.0.ways.check.is_lost() || blobs.iter().all(|digest| self.is_local(digest))
     }
 
     /// Opens a blob of one of `repositories`, the likeliest first: its size is known, and its bytes come when they are read.
@@ -90,13 +104,49 @@ impl Fetch {
         }
         let deadline = Instant::now() + self.0.first_byte;
         let opened = tokio::time::timeout_at(deadline, self.open_in(digest, repositories)).await;
-        let reader = match opened {
-            Ok(Ok(reader)) => reader,
+        let bytes = match opened {
+            Ok(Ok(reader)) => Bytes::Swarm(reader),
             Ok(Err(OpenError::NotFound)) => return Err(FetchError::NotFound),
+            Ok(Err(error @ (OpenError::NoSpace | OpenError::Internal(_)))) => {
+                let found = tokio::time::timeout_at(deadline, self.past_the_disk(digest, repositories));
+                let direct = found.await.map_err(|_elapsed| self.too_slow())?;
+                let direct = direct.ok_or_else(|| FetchError::Unavailable(error.to_string()))?;
+                Bytes::Direct(Box::new(direct))
+            }
             Ok(Err(error)) => return Err(FetchError::Unavailable(error.to_string())),
             Err(_elapsed) => return Err(self.too_slow()),
         };
-        Ok(BlobStream { fetch: self.clone(), reader, deadline })
+        let (fetch, repositories) = (self.clone(), repositories.to_vec());
+        Ok(BlobStream { fetch, digest: *digest, repositories, bytes, deadline })
+    }
+
+    /// Fetches a blob to this machine's disk and keeps nobody waiting for it; returns when all of it is there. `size` hears how large it is.
+    ///
+    /// # Errors
+    /// [`FetchError`]; when nothing arrives any more, within the swarm's own bounds.
+    pub async fn warm(
+        &self,
+        digest: &Digest,
+        repositories: &[Repository],
+        size: impl FnOnce(u64) + Send,
+    ) -> Result<(), FetchError> {
+        let reader = match self.open_in(digest, repositories).await {
+            Ok(reader) => reader,
+            Err(OpenError::NotFound) => return Err(FetchError::NotFound),
+            Err(error) => return Err(FetchError::Unavailable(error.to_string())),
+        };
+        size(reader.size());
+        reader.complete().await.map_err(|error| FetchError::Unavailable(error.to_string()))
+    }
+
+    async fn past_the_disk(&self, digest: &Digest, repositories: &[Repository]) -> Option<Direct> {
+        for repository in repositories {
+            if let Some(direct) = self.0.ways.owners.find(digest, repository).await {
+                tracing::warn!(%digest, "the disk cannot take a blob; it is passed on from an owner and not kept");
+                return Some(direct);
+            }
+        }
+        None
     }
 
     /// Asks for the blob in one repository after the other, as long as the answer is that there is no such blob for us.
@@ -104,13 +154,13 @@ impl Fetch {
         for repository in repositories {
             // Twice, because another pull of the same blob may have put its own repository in the place of ours.
             for _ in 0..2 {
-                self.0.wanted.note(*digest, repository.clone());
-                let lead = self.0.leads.lead(digest, repository);
+                self.0.ways.wanted.note(*digest, repository.clone());
+                let lead = self.0.ways.leads.lead(digest, repository);
                 match self.0.swarm.open_with(digest, lead).await {
                     Err(OpenError::NotFound) => {}
                     opened => return opened,
                 }
-                if self.0.wanted.of(digest).as_ref() == Some(repository) {
+                if self.0.ways.wanted.of(digest).as_ref() == Some(repository) {
                     break;
                 }
             }
@@ -140,39 +190,86 @@ impl Fetch {
 /// A blob whose bytes can be read in order.
 pub struct BlobStream {
     fetch: Fetch,
-    reader: BlobReader,
+    digest: Digest,
+    repositories: Vec<Repository>,
+    bytes: Bytes,
     deadline: Instant,
+}
+
+/// Where the bytes come from.
+enum Bytes {
+    /// The swarm, by way of the disk.
+    Swarm(BlobReader),
+    /// An owner, past the disk.
+    Direct(Box<Direct>),
+}
+
+/// Verified bytes, and where they came from.
+#[derive(Debug)]
+pub struct Given {
+    /// The bytes; none at the end.
+    pub part: Part,
+    /// Who gave them.
+    pub source: Source,
 }
 
 impl BlobStream {
     /// Size of the whole blob in bytes.
     pub fn size(&self) -> u64 {
-        self.reader.size()
+        match &self.bytes {
+            Bytes::Swarm(reader) => reader.size(),
+            Bytes::Direct(direct) => direct.size(),
+        }
     }
 
     /// The first verified bytes of `range`, within the bound that began at [`Fetch::open`]. Empty only for an empty range.
     ///
     /// # Errors
     /// [`FetchError::Unavailable`] when they do not come in time.
-    pub async fn first(&mut self, range: &Range<u64>) -> Result<Part, FetchError> {
+    pub async fn first(&mut self, range: &Range<u64>) -> Result<Given, FetchError> {
         let deadline = self.deadline;
-        match tokio::time::timeout_at(deadline, self.next(range)).await {
-            Ok(Ok(part)) => Ok(part),
-            Ok(Err(error)) => Err(FetchError::Unavailable(error.to_string())),
-            Err(_elapsed) => Err(self.fetch.too_slow()),
-        }
+        let first = tokio::time::timeout_at(deadline, self.next(range)).await;
+        first.unwrap_or_else(|_elapsed| Err(self.fetch.too_slow()))
     }
 
     /// The next verified bytes of `range`, at most to the end of a piece. Empty when `range` is.
     ///
     /// # Errors
-    /// [`ReadError`] when they cannot be had; the reader's own bounds hold.
-    pub async fn next(&mut self, range: &Range<u64>) -> Result<Part, ReadError> {
-        self.reader.part_at(range.clone()).await
+    /// [`FetchError`] when they cannot be had; the reader's own bounds hold.
+    pub async fn next(&mut self, range: &Range<u64>) -> Result<Given, FetchError> {
+        let why = match &mut self.bytes {
+            Bytes::Direct(direct) => return direct_part(direct, range).await,
+            Bytes::Swarm(reader) => match reader.part_at(range.clone()).await {
+                Ok(part) => return Ok(Given { part, source: source(reader.origin_at(range.start)) }),
+                Err(why) => FetchError::Unavailable(why.to_string()),
+            },
+        };
+        // The disk failed in the middle, or the swarm did: an owner may still have the rest.
+        let Some(mut direct) = self.fetch.past_the_disk(&self.digest, &self.repositories).await else {
+            return Err(why);
+        };
+        let part = direct_part(&mut direct, range).await.map_err(|_| why)?;
+        self.bytes = Bytes::Direct(Box::new(direct));
+        Ok(part)
     }
 
     /// Tells that the stream had to be cut: for some seconds the blob is "not found", so that the client goes on elsewhere.
     pub fn give_up(&self) {
-        self.fetch.poison(self.reader.digest());
+        self.fetch.poison(&self.digest);
+    }
+}
+
+async fn direct_part(direct: &mut Direct, range: &Range<u64>) -> Result<Given, FetchError> {
+    let bytes = direct.part_at(range.clone()).await;
+    let bytes = bytes.ok_or_else(|| FetchError::Unavailable("no owner gives the rest of it".to_owned()))?;
+    Ok(Given { part: Part::Bytes(bytes), source: Source::Direct })
+}
+
+const fn source(origin: Origin) -> Source {
+    match origin {
+        Origin::Disk => Source::Cache,
+        Origin::Whole | Origin::Owner => Source::Owner,
+        Origin::Peer => Source::Peer,
+        Origin::Web => Source::WebSeed,
     }
 }

@@ -7,7 +7,9 @@ use clap::Parser;
 use shoal_agent::app::App;
 use shoal_agent::cli::Cli;
 use shoal_agent::config::{self, Config};
-use shoal_agent::signals;
+use shoal_agent::faces::Inherited;
+use shoal_agent::manager::Manager;
+use shoal_agent::{reload, signals};
 use shoal_http::Shutdown;
 
 fn main() -> ExitCode {
@@ -39,13 +41,23 @@ fn start(cli: &Cli) -> Result<()> {
 async fn serve(cli: &Cli, config: &Config) -> Result<()> {
     let shutdown = Shutdown::new();
     signals::stop_on_signal(shutdown.clone())?;
-    let app = App::build(config).await?;
+    let manager = Manager::from_environment();
+    let app = App::build_with(config, Inherited::from_environment()).await?;
     let addresses = app.addresses();
     tracing::info!(registry = %addresses.registry, peer = %addresses.peer, admin = %addresses.admin, "listening");
     if let Some(file) = &cli.ready_file {
         app.write_ready_file(file).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    app.run(shutdown).await;
+    let (health, shaper) = (app.health(), app.shaper());
+    let stopping = async {
+        shutdown.wait().await;
+        manager.stopping();
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(app.run(shutdown.clone()), stopping) } => {}
+        () = manager.attend(addresses.registry, &health) => {}
+        () = reload::on_signal(cli, &shaper, &manager) => {}
+    }
     tracing::info!("stopped");
     Ok(())
 }

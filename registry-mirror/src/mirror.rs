@@ -7,6 +7,7 @@
 mod blob;
 mod manifest;
 mod passthrough;
+mod stride;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use shoal_telemetry::MirrorMetrics;
 
 use crate::fetch::Fetch;
 use crate::resolve::Resolver;
+use crate::trace::TraceId;
+use crate::why::{Journal, Outcome, Pull};
+use stride::Strides;
 
 /// The header by which old clients recognise a registry.
 const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
@@ -38,6 +42,8 @@ struct Rooms {
     server: String,
     client: Client,
     metrics: MirrorMetrics,
+    strides: Strides,
+    journal: Journal,
 }
 
 impl Mirror {
@@ -48,11 +54,22 @@ impl Mirror {
         server: String,
         client: Client,
         metrics: MirrorMetrics,
+        journal: Journal,
     ) -> Self {
-        Self(Arc::new(Rooms { resolver, fetch, server, client, metrics }))
+        let strides = Strides::new();
+        Self(Arc::new(Rooms { resolver, fetch, server, client, metrics, strides, journal }))
     }
 
-    async fn answer(&self, request: &Request) -> Result<Response, OciError> {
+    /// Notes a request in the journal.
+    fn begin(&self, request: &Request, peer: SocketAddr) -> Pull {
+        let trace = TraceId::of(request.headers());
+        let asked = format!("{} {}", request.method(), request.uri());
+        // What a client asks for may be as long as a header.
+        let asked = asked.chars().take(300).collect();
+        self.0.journal.begin(trace, peer.ip(), program(request), asked)
+    }
+
+    async fn answer(&self, request: &Request, pull: &Pull) -> Result<Response, OciError> {
         let (host, route) = Route::parse_mirror(request.uri().path())?;
         let query = Query::parse(request.uri().query())?;
         // `ns` names the registry that a client believes in; it wins over a host in the path, which is then part of the name.
@@ -63,17 +80,23 @@ impl Mirror {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Err(read_only(request.method()));
         }
-        self.read(request, host.as_ref(), route).await
+        self.read(request, host.as_ref(), route, pull).await
     }
 
-    async fn read(&self, request: &Request, host: Option<&Host>, route: Route) -> Result<Response, OciError> {
+    async fn read(
+        &self,
+        request: &Request,
+        host: Option<&Host>,
+        route: Route,
+        pull: &Pull,
+    ) -> Result<Response, OciError> {
         match route {
             Route::Base => Ok(shoal_http::json::with_type(StatusCode::OK, shoal_http::json::JSON, "{}")),
             Route::Blob { repository, digest } => {
-                blob::serve(&self.0, request, host, &repository, &digest).await
+                blob::serve(&self.0, request, host, (&repository, &digest), pull).await
             }
             Route::Manifest { repository, reference } => {
-                manifest::serve(&self.0, request, host, &repository, &reference).await
+                manifest::serve(&self.0, request, host, (&repository, &reference), pull).await
             }
             Route::Tags { .. } | Route::Referrers { .. } | Route::Catalog => {
                 passthrough::serve(&self.0, request, host, &route).await
@@ -90,14 +113,28 @@ impl Mirror {
 #[async_trait]
 impl Handler for Mirror {
     async fn handle(&self, request: Request, peer: SocketAddr) -> Response {
-        let mut response = self.answer(&request).await.unwrap_or_else(|error| {
-            tracing::debug!(%peer, method = %request.method(), uri = %request.uri(), %error, "answered with an error");
+        let pull = self.begin(&request, peer);
+        let mut response = self.answer(&request, &pull).await.unwrap_or_else(|error| {
+            tracing::debug!(%peer, method = %request.method(), uri = %request.uri(), %error, trace = %pull.trace(), "answered with an error");
+            pull.event(error.to_string());
             error_response(&error)
         });
+        pull.answered(response.status().as_u16());
+        if !response.body().is_streamed() {
+            pull.end(Outcome::Served);
+        }
         let (name, value) = API_VERSION;
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        if let Ok(value) = HeaderValue::try_from(pull.trace().response()) {
+            response.headers_mut().insert(HeaderName::from_static("traceresponse"), value);
+        }
         response
     }
+}
+
+/// What the client calls itself.
+fn program(request: &Request) -> &str {
+    request.headers().get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn read_only(method: &Method) -> OciError {

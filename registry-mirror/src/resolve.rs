@@ -17,6 +17,7 @@ use shoal_oci::{Digest, Host, MANIFEST_SIZE_MAX, Reference, Repository, Route, r
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::hedge::{PATIENCE, hedged};
 use crate::leads::Leads;
 use crate::manifest_cache::ManifestCache;
 use crate::namespace::Namespaces;
@@ -285,13 +286,16 @@ impl Inner {
     ) -> Result<Option<Found>, String> {
         let route = Route::Manifest { repository: repository.clone(), reference: reference.clone() };
         let url = format!("{}{}", self.server, route.to_path());
-        let mut request =
-            http::Request::builder().method(Method::GET).uri(&url).header(ACCEPT, MANIFEST_ACCEPT);
-        if let Some(known) = known {
-            request = request.header(IF_NONE_MATCH, reply::etag(&known.digest));
-        }
-        let request = request.body(Body::empty()).map_err(|error| error.to_string())?;
-        let response = self.client.send(request, BUDGET).await.map_err(|error| error.to_string())?;
+        let response = hedged(PATIENCE, || async {
+            let mut request =
+                http::Request::builder().method(Method::GET).uri(&url).header(ACCEPT, MANIFEST_ACCEPT);
+            if let Some(known) = known {
+                request = request.header(IF_NONE_MATCH, reply::etag(&known.digest));
+            }
+            let request = request.body(Body::empty()).map_err(|error| error.to_string())?;
+            self.client.send(request, BUDGET).await.map_err(|error| error.to_string())
+        });
+        let response = response.await?;
         match (response.status(), known) {
             (StatusCode::OK, _) => read(response, reference).await.map(Some),
             (StatusCode::NOT_MODIFIED, Some(known)) => {

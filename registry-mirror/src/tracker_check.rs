@@ -50,6 +50,11 @@ impl TrackerCheck {
         *self.lock() == State::Reached
     }
 
+    /// Whether no tracker answers, and not only for the moment of a start.
+    pub(crate) fn is_lost(&self) -> bool {
+        *self.lock() == State::Lost
+    }
+
     /// Takes note of what the last exchanges say.
     pub(crate) fn observe(&self, reach: Reach) {
         tell(self.note(reach));

@@ -197,6 +197,11 @@ impl Body {
         if whole.len() > limit { Err(too_long) } else { Ok(whole.freeze()) }
     }
 
+    /// Whether it is produced while it is read, see [`Self::channel`].
+    pub const fn is_streamed(&self) -> bool {
+        matches!(self.0, Kind::Channel(_))
+    }
+
     /// The size in bytes when it is known beforehand.
     pub fn size(&self) -> Option<u64> {
         HttpBody::size_hint(self).exact()

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use shoal_telemetry::HttpMetrics;
 use shoal_telemetry::rooms::http::ListenerMetrics;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
@@ -73,6 +74,8 @@ pub struct Listener {
     local_addr: SocketAddr,
     metrics: ListenerMetrics,
     tls: Option<Tls>,
+    /// Somebody else keeps the port open when we leave it.
+    shared: bool,
 }
 
 /// How many connections may wait for us in the kernel. The usual `net.core.somaxconn` is 4096, which caps it anyway.
@@ -110,7 +113,30 @@ impl Listener {
         socket.bind(addr)?;
         let inner = socket.listen(BACKLOG)?;
         let local_addr = inner.local_addr()?;
-        Ok(Self { inner, local_addr, metrics: HttpMetrics::default().listener("detached"), tls: None })
+        Ok(Self {
+            inner,
+            local_addr,
+            metrics: HttpMetrics::default().listener("detached"),
+            tls: None,
+            shared: false,
+        })
+    }
+
+    /// A port that the service manager has bound and keeps: at the end of [`Self::serve`] it stays open, and who connects then waits for
+    /// the next process.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn shared(socket: std::net::TcpListener, options: SocketOptions) -> io::Result<Self> {
+        if let Some(bytes) = options.send_buffer {
+            // Accepted sockets inherit it.
+            SockRef::from(&socket).set_send_buffer_size(bytes as usize)?;
+        }
+        socket.set_nonblocking(true)?;
+        let inner = TcpListener::from_std(socket)?;
+        let local_addr = inner.local_addr()?;
+        let metrics = HttpMetrics::default().listener("detached");
+        Ok(Self { inner, local_addr, metrics, tls: None, shared: true })
     }
 
     /// Counts connections in `metrics`.
@@ -135,7 +161,7 @@ impl Listener {
     /// Serves until `shutdown`, then closes the port, lets requests under way finish for at most `limits.drain_timeout`, cuts the
     /// rest, and returns.
     pub async fn serve(self, handler: Arc<dyn Handler>, limits: Limits, shutdown: Shutdown) {
-        let Self { inner, local_addr, metrics, tls } = self;
+        let Self { inner, local_addr, metrics, tls, shared } = self;
         let open = OpenConnections::new(limits.connections_max, metrics.clone());
         let drain_timeout = limits.drain_timeout;
         let limits = Arc::new(limits);
@@ -158,8 +184,10 @@ impl Listener {
                 drop(place);
             });
         }
-        // Those who connected before the port closes may have sent their request already.
-        for (socket, peer) in closing::close(inner).await {
+        // Those who connected before the port closes may have sent their request already. A shared port stays open: the next process
+        // answers them.
+        let waiting = if shared { Vec::new() } else { closing::close(inner).await };
+        for (socket, peer) in waiting {
             let watch = Arc::new(connection::Watch::new());
             tasks.spawn(connection::serve(accepted(socket, peer, watch)));
         }

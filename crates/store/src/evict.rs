@@ -89,14 +89,16 @@ impl Shared {
 
     /// Everything that may go.
     fn candidates(&self) -> Vec<Candidate> {
-        let blobs = self.index.unused().into_iter();
+        let kept = hold(&self.kept).clone();
+        let blobs = self.index.unused().into_iter().filter(|blob| !kept.contains(&blob.digest));
         let blobs = blobs.map(|blob| Candidate {
             kind: Kind::Blob,
             used: blob.used,
             digest: blob.digest,
             size: blob.size,
         });
-        blobs.chain(self.partials.idle()).collect()
+        let partials = self.partials.idle().into_iter().filter(|partial| !kept.contains(&partial.digest));
+        blobs.chain(partials).collect()
     }
 
     fn evict_one(&self, candidate: &Candidate) -> bool {

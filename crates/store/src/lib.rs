@@ -32,6 +32,7 @@ mod faults;
 mod hashes;
 mod id;
 mod index;
+mod kept;
 mod locks;
 mod open;
 mod options;

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) counting: Counting,
     pub(crate) uploads: Uploads,
     pub(crate) partials: Partials,
+    /// Blobs that are not evicted: see [`Store::keep`].
+    pub(crate) kept: Mutex<HashSet<Digest>>,
     /// Held by the one thread that makes room.
     pub(crate) evictor: Mutex<()>,
     pub(crate) evictions: AtomicU64,
@@ -118,6 +120,7 @@ impl Shared {
             counting: Counting::default(),
             uploads: Uploads::default(),
             partials: Partials::default(),
+            kept: Mutex::default(),
             evictor: Mutex::default(),
             evictions: AtomicU64::new(0),
             writers: Writers::default(),

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::error::{OpenError, ReadError};
 use crate::event::Opened;
-use crate::view::{Storage, View};
+use crate::view::{Origin, Storage, View};
 
 /// Whoever waits for a reader.
 type Waiter = oneshot::Sender<Opened>;
@@ -74,11 +74,16 @@ impl Blobs {
 
     /// The blob can be read from `storage`. Answers everybody who waits. Without an entry nothing happens.
     pub(crate) fn readable(&mut self, digest: Digest, storage: Storage) {
+        self.readable_from(digest, storage, Origin::Disk);
+    }
+
+    /// The same, of bytes that came from `found`.
+    pub(crate) fn readable_from(&mut self, digest: Digest, storage: Storage, found: Origin) {
         let Some(entry) = self.0.get_mut(&digest) else { return };
         match entry {
-            Entry::Readable(view) => view.send_modify(|view| *view = View::of(storage)),
+            Entry::Readable(view) => view.send_modify(|view| view.moved(storage)),
             Entry::Opening(waiters) => {
-                let (view, watching) = watch::channel(View::of(storage));
+                let (view, watching) = watch::channel(View::found(storage, found));
                 for waiter in waiters.drain(..) {
                     let _ = waiter.send(Ok(watching.clone()));
                 }
@@ -104,9 +109,12 @@ impl Blobs {
     }
 
     /// A piece has arrived.
-    pub(crate) fn arrived(&mut self, digest: &Digest, index: PieceIndex) {
+    pub(crate) fn arrived(&mut self, digest: &Digest, index: PieceIndex, origin: Origin) {
         if let Some(Entry::Readable(view)) = self.0.get(digest) {
-            view.send_if_modified(|view| view.have.set(index));
+            view.send_if_modified(|view| {
+                view.from.insert(index, origin);
+                view.have.set(index)
+            });
         }
     }
 
@@ -121,7 +129,7 @@ impl Blobs {
     /// The blob is complete in the store: its readers go on from there, and the entry ends.
     pub(crate) fn completed(&mut self, digest: &Digest, storage: Storage) {
         match self.0.remove(digest) {
-            Some(Entry::Readable(view)) => view.send_modify(|view| *view = View::of(storage)),
+            Some(Entry::Readable(view)) => view.send_modify(|view| view.moved(storage)),
             Some(Entry::Opening(waiters)) => {
                 let watching = watch::channel(View::of(storage)).1;
                 for waiter in waiters {

@@ -50,5 +50,6 @@ pub use shoal_swarm_protocol::{
     AnnounceError, AnnounceEvent, AnnounceReply, BlobPhase, BlobStatus, Limits, Role,
 };
 pub use swarm::Swarm;
+pub use view::Origin;
 pub use web::{Progress, RangeSource};
 pub use whole::Lead;

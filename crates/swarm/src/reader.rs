@@ -23,7 +23,7 @@ use crate::error::ReadError;
 use crate::event::Command;
 use crate::limits::{DEMAND_BYTES_MAX, HEALS_MAX, WINDOW_BYTES, WINDOW_PIECES_MIN};
 use crate::swarm::Swarm;
-use crate::view::{Storage, View};
+use crate::view::{Origin, Storage, View};
 
 /// Verified bytes of a blob.
 #[derive(Clone, Debug)]
@@ -90,6 +90,12 @@ impl BlobReader {
     /// How the blob is cut into pieces.
     pub const fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Where the piece at `offset` came from, as far as it is there.
+    pub fn origin_at(&self, offset: u64) -> Origin {
+        let index = self.layout.piece_at(offset.min(self.layout.size.saturating_sub(1)));
+        self.view().borrow().origin(index)
     }
 
     /// The verified bytes of one piece; waits until it has arrived. Cancel-safe.

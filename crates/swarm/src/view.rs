@@ -2,6 +2,7 @@
 //!
 //! The actor writes it, readers watch it. It changes from partial to complete under the readers' hands, and they need not care.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -76,12 +77,31 @@ impl Storage {
     }
 }
 
+/// Where a piece came from, as this process saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was on this machine's disk before.
+    Disk,
+    /// An owner gave the whole blob in one answer, or the tracker did.
+    Whole,
+    /// Another agent.
+    Peer,
+    /// An owner, as a peer.
+    Owner,
+    /// An owner's HTTP range.
+    Web,
+}
+
 /// The state of a blob as its readers see it.
 pub(crate) struct View {
     /// Where to read.
     pub(crate) storage: Storage,
     /// Which pieces may be read.
     pub(crate) have: Bitfield,
+    /// Where each piece came from; what is not in it was on the disk.
+    pub(crate) from: BTreeMap<PieceIndex, Origin>,
+    /// Where the pieces came from that were there when the view was made.
+    pub(crate) found: Origin,
     /// Why no more pieces will come, when that is so.
     pub(crate) end: Option<ReadError>,
 }
@@ -89,8 +109,24 @@ pub(crate) struct View {
 impl View {
     /// What `storage` holds, with more to come unless it is complete.
     pub(crate) fn of(storage: Storage) -> Self {
+        Self::found(storage, Origin::Disk)
+    }
+
+    /// The same, of what came from `found`.
+    pub(crate) fn found(storage: Storage, found: Origin) -> Self {
         let have = storage.have();
-        Self { storage, have, end: None }
+        Self { storage, have, from: BTreeMap::new(), found, end: None }
+    }
+
+    /// Where a piece came from.
+    pub(crate) fn origin(&self, index: PieceIndex) -> Origin {
+        self.from.get(&index).copied().unwrap_or(self.found)
+    }
+
+    /// The same blob, read from elsewhere from now on.
+    pub(crate) fn moved(&mut self, storage: Storage) {
+        (self.have, self.end) = (storage.have(), None);
+        self.storage = storage;
     }
 
     /// A view of a complete blob, which never changes.

@@ -1,25 +1,38 @@
 //! Manifests: exact bytes, exact media type, and how old the answer is when the server could not be asked.
 
+use std::time::Instant;
+
 use http::header::{AGE, IF_NONE_MATCH, WARNING};
 use http::{HeaderValue, Method, StatusCode};
 use shoal_http::{Body, Request, Response};
+use shoal_oci::manifest::Manifest;
 use shoal_oci::{ErrorCode, Host, OciError, Reference, Repository, reply};
 use shoal_telemetry::rooms::mirror::{AnswerSource, RequestKind};
 
 use super::{Rooms, with_headers};
 use crate::resolve::{Found, Freshness, ResolveError};
+use crate::why::{self, Pull};
 
 /// Answers GET and HEAD of a manifest.
 pub(super) async fn serve(
     rooms: &Rooms,
     request: &Request,
     host: Option<&Host>,
-    repository: &Repository,
-    reference: &Reference,
+    (repository, reference): (&Repository, &Reference),
+    pull: &Pull,
 ) -> Result<Response, OciError> {
-    match rooms.resolver.manifest(host, repository, reference).await {
+    let asked = Instant::now();
+    let resolved = rooms.resolver.manifest(host, repository, reference).await;
+    pull.waited(asked, || "the manifest".to_owned());
+    match resolved {
+        Ok(found) if request.method() != Method::HEAD && !can_be_kept(rooms, &found) => {
+            rooms.metrics.request(RequestKind::Manifest, AnswerSource::Miss);
+            let why = "it is known here, but its layers are not, and nobody who has them can be asked";
+            Err(OciError::new(ErrorCode::ManifestUnknown, format!("{repository} {reference}: {why}")))
+        }
         Ok(found) => {
             rooms.metrics.request(RequestKind::Manifest, source(found.freshness));
+            note(pull, &found);
             Ok(respond(request, &found))
         }
         Err(error) => {
@@ -27,6 +40,30 @@ pub(super) async fn serve(
             Err(refusal(repository, reference, &error))
         }
     }
+}
+
+/// Whether the promise can be kept that a manifest makes: podman and others never leave a mirror that gave them one, so its layers must
+/// be here, or somebody to ask for them. A `HEAD` promises nothing: the layers may be with the runtime already.
+fn can_be_kept(rooms: &Rooms, found: &Found) -> bool {
+    match Manifest::parse(&found.bytes, Some(&found.media_type)) {
+        Ok(manifest) => rooms.fetch.can_give(&manifest.blobs()),
+        // An index, or something that names no blob.
+        Err(_) => true,
+    }
+}
+
+/// Notes where a manifest came from.
+fn note(pull: &Pull, found: &Found) {
+    pull.is_about(&found.digest, None);
+    let source = match found.freshness {
+        Freshness::Server => why::Source::Server,
+        Freshness::Immutable => why::Source::Cache,
+        Freshness::Stale(age) => {
+            pull.event(format!("the server cannot be asked; answered from memory, {} s old", age.as_secs()));
+            why::Source::Cache
+        }
+    };
+    pull.sent(0..found.bytes.len() as u64, source);
 }
 
 fn source(freshness: Freshness) -> AnswerSource {

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK};
-use http::{HeaderName, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use shoal_http::{Body, Request, Response};
 use shoal_oci::{ErrorCode, Host, OciError, Repository, Route};
 use shoal_telemetry::rooms::mirror::{AnswerSource, RequestKind};
 
 use super::Rooms;
+use crate::hedge::{PATIENCE, hedged};
 
 /// For one list in all, whatever the number of names that may be meant. A list is one indexed query on the server.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,12 +76,15 @@ async fn ask(rooms: &Rooms, request: &Request, path: &str) -> Result<Response, O
     let query = shoal_http::query::encode(passed_on.map(|(name, value)| (name.as_str(), value.as_str())));
     let url = format!("{}{path}{}{query}", rooms.server, if query.is_empty() { "" } else { "?" });
     let accept = request.headers().get(ACCEPT).cloned();
-    let mut asked = http::Request::builder().method(Method::GET).uri(url);
-    if let Some(accept) = accept {
-        asked = asked.header(ACCEPT, accept);
-    }
-    let asked = asked.body(Body::empty()).map_err(|error| unreachable(&error.to_string()))?;
-    let answer = rooms.client.send(asked, TIMEOUT).await.map_err(|error| unreachable(&error.to_string()))?;
+    let answer = hedged(PATIENCE, || async {
+        let mut asked = http::Request::builder().method(Method::GET).uri(&url);
+        if let Some(accept) = &accept {
+            asked = asked.header(ACCEPT, accept);
+        }
+        let asked = asked.body(Body::empty()).map_err(|error| unreachable(&error.to_string()))?;
+        rooms.client.send(asked, TIMEOUT).await.map_err(|error| unreachable(&error.to_string()))
+    });
+    let answer = answer.await?;
     let (head, body) = answer.into_parts();
     let bytes = body.collect(LIST_LEN_MAX).await.map_err(|error| unreachable(&error.to_string()))?;
     match head.status {
@@ -94,14 +98,29 @@ async fn ask(rooms: &Rooms, request: &Request, path: &str) -> Result<Response, O
     let mut response = Response::new(Body::empty());
     response.headers_mut().insert(CONTENT_LENGTH, bytes.len().into());
     for name in PASSED_ON {
-        if let Some(value) = head.headers.get(&name) {
-            response.headers_mut().insert(name, value.clone());
+        let value = head.headers.get(&name);
+        let value =
+            if name == LINK { value.and_then(|link| next_page(request, link)) } else { value.cloned() };
+        if let Some(value) = value {
+            response.headers_mut().insert(name, value);
         }
     }
     if request.method() != Method::HEAD {
         *response.body_mut() = Body::from(bytes);
     }
     Ok(response)
+}
+
+/// The link to the next page by the name under which the client asked: the server has another name for the repository, and has not
+/// heard of `ns`.
+fn next_page(request: &Request, link: &HeaderValue) -> Option<HeaderValue> {
+    let target = link.to_str().ok()?.split_once('<')?.1.split_once('>')?.0;
+    let (_, query) = target.split_once('?')?;
+    let mut pairs = shoal_http::query::pairs(Some(query));
+    let asked = shoal_http::query::pairs(request.uri().query());
+    pairs.extend(asked.into_iter().filter(|(name, _)| name == "ns"));
+    let query = shoal_http::query::encode(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    HeaderValue::try_from(format!("<{}?{query}>; rel=\"next\"", request.uri().path())).ok()
 }
 
 /// What the server found wrong with the question.

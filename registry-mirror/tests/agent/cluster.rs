@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use shoal_agent::app::{Addresses, App};
+use shoal_agent::app::App;
 use shoal_agent::config::Config;
+use shoal_agent::faces::Addresses;
 use shoal_api::origin::web_seed_url;
 use shoal_api::tracker::{
     AnnounceItem, AnnounceReply, AnnounceRequest, AnnounceResponse, ItemError, ItemErrorCode, ItemReply,
@@ -151,13 +152,25 @@ impl Handler for Server {
             path if path.contains("/missing/") => json::text(StatusCode::NOT_FOUND, "no"),
             path => {
                 self.state.lock().unwrap().asked.push(request.uri().to_string());
-                let mut response =
-                    json::with_type(StatusCode::OK, json::JSON, format!("{{\"path\":\"{path}\"}}"));
-                response.headers_mut().insert("link", "</v2/next>; rel=\"next\"".parse().unwrap());
-                response
+                list(&request, path)
             }
         }
     }
+}
+
+/// A list with a next page, which says for what it was asked.
+fn list(request: &Request, path: &str) -> Response {
+    let referrers = path.contains("/referrers/");
+    let media_type = if referrers { media_type::OCI_INDEX } else { json::JSON };
+    let mut response = json::with_type(StatusCode::OK, media_type, format!("{{\"path\":\"{path}\"}}"));
+    let filtered = request.uri().query().is_some_and(|query| query.contains("artifactType"));
+    if filtered && referrers {
+        response.headers_mut().insert("oci-filters-applied", "artifactType".parse().unwrap());
+    }
+    let page = request.uri().query().and_then(|query| query.split('&').find(|pair| pair.starts_with("n=")));
+    let link = format!("<{path}?{}&last=z>; rel=\"next\"", page.unwrap_or("n=100"));
+    response.headers_mut().insert("link", link.parse().unwrap());
+    response
 }
 
 /// The server and one agent.

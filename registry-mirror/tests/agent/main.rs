@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
 mod blobs;
+mod checklist;
 mod cluster;
 mod lifecycle;
 mod manifests;
 mod names;
+mod parallel;

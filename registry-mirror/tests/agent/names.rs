@@ -119,7 +119,7 @@ async fn lists_are_the_servers() {
         let answer = cluster.get(path).await;
         assert_eq!(answer.status, 200, "{path}");
         assert!(answer.body.starts_with(b"{\"path\":\"/v2/"), "{answer:?}");
-        assert_eq!(answer.header("link"), Some("</v2/next>; rel=\"next\""));
+        assert!(answer.header("link").unwrap().ends_with(">; rel=\"next\""));
         assert_eq!(cluster.asked(), [asked]);
     }
     cluster.stop_server().await;

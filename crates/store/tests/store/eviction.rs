@@ -209,3 +209,29 @@ fn a_full_durable_store_is_short_and_a_cache_only_while_nothing_may_go() {
     drop(readers);
     assert_eq!(cache.shortage().unwrap(), None);
 }
+
+#[test]
+fn what_is_kept_is_not_evicted_and_what_is_noted_as_used_goes_later() {
+    let (_dir, store) = temporary(Options::cache(30 * KIB as u64));
+    let blobs: Vec<_> = (0..3).map(|seed| put(&store, seed)).collect();
+    store.keep(blobs[0]);
+    store.note_use(&blobs[1]);
+    put(&store, 3);
+    assert_eq!(present(&store, &blobs), [true, true, false]);
+    put(&store, 4);
+    assert_eq!(present(&store, &blobs), [true, false, false]);
+    assert!(store.is_kept(&blobs[0]) && store.unkeep(&blobs[0]) && !store.unkeep(&blobs[0]));
+    put(&store, 5);
+    assert_eq!(present(&store, &blobs), [false; 3]);
+}
+
+#[test]
+fn a_download_that_is_kept_is_not_evicted_either() {
+    let (_dir, store) = temporary(Options::cache(20 * KIB as u64));
+    let bytes = content(1, 15 * KIB);
+    store.keep(Digest::sha256(&bytes));
+    drop(store.partial(&metainfo(&bytes)).unwrap());
+    let other = content(2, 10 * KIB);
+    assert_eq!(store.put(&Digest::sha256(&other), &other).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(store.partials().len(), 1);
+}

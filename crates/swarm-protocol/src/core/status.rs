@@ -5,6 +5,7 @@ use shoal_swarm_types::Metainfo;
 
 use super::Core;
 use crate::blob::Blob;
+use crate::io::ConnId;
 use crate::stats::{BlobPhase, BlobStatus, Received, Totals};
 
 impl Core {
@@ -22,6 +23,12 @@ impl Core {
         digests.sort_unstable();
         digests.dedup();
         digests.into_iter().filter_map(|digest| self.status(digest)).collect()
+    }
+
+    /// Whether the other end of a connection owns a blob, as far as it has said.
+    pub fn is_owner(&self, digest: &Digest, conn: ConnId) -> bool {
+        let blob = self.blobs.get(digest);
+        blob.and_then(|blob| blob.members.get(&conn)).is_some_and(|member| member.owner)
     }
 
     /// Totals since the start.

@@ -12,7 +12,7 @@ use crate::desk::{Wish, Words};
 use crate::disk::Job;
 use crate::error::{OpenError, ReadError};
 use crate::event::{Arrival, Command, Done, Event, Finding};
-use crate::view::Storage;
+use crate::view::{Origin, Storage};
 
 impl Actor {
     pub(super) fn on_event(&mut self, event: Event) {
@@ -156,8 +156,13 @@ impl Actor {
 
     /// Pieces can be read from, and written to, `storage`.
     pub(super) fn ready(&mut self, digest: Digest, storage: Storage) {
+        self.ready_from(digest, storage, Origin::Disk);
+    }
+
+    /// The same, of bytes that came from `found`.
+    pub(super) fn ready_from(&mut self, digest: Digest, storage: Storage, found: Origin) {
         let (metainfo, have) = (storage.metainfo().clone(), storage.have());
-        self.blobs.readable(digest, storage);
+        self.blobs.readable_from(digest, storage, found);
         self.feed(Input::Prepared { digest, metainfo, have });
     }
 
@@ -181,7 +186,12 @@ impl Actor {
         let error = match result {
             Ok(()) => {
                 // Readers first: the core's answer may be to commit the blob.
-                self.blobs.arrived(&digest, index);
+                let origin = match source {
+                    Source::Web => Origin::Web,
+                    Source::Conn(conn) if self.core.is_owner(&digest, conn) => Origin::Owner,
+                    Source::Conn(_) => Origin::Peer,
+                };
+                self.blobs.arrived(&digest, index, origin);
                 return self.feed(Input::PieceStored { digest, index });
             }
             Err(error) => error,

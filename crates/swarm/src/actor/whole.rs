@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::Actor;
 use crate::disk::Job;
-use crate::view::Storage;
+use crate::view::{Origin, Storage};
 use crate::whole::Word;
 
 impl Actor {
@@ -53,7 +53,7 @@ impl Actor {
             Ok(Some(storage)) if self.blobs.is_opening(&digest) => {
                 debug!(%digest, size = content.len(), ?source, "a small blob came in one go");
                 self.gauges.arrived(source, content.len());
-                self.ready(digest, storage);
+                self.ready_from(digest, storage, Origin::Whole);
             }
             Ok(_) => self.fill(digest, content),
             // Its source is a tracker or an owner, so it is worth a line; the swarm goes on with sources of its own.
