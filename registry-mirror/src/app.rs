@@ -31,6 +31,7 @@ use crate::manifest_cache::ManifestCache;
 use crate::mirror::Mirror;
 use crate::namespace::Namespaces;
 use crate::references::References;
+use crate::relay::Registry;
 use crate::resolve::Resolver;
 use crate::tracker_check::TrackerCheck;
 use crate::upkeep::Upkeep;
@@ -81,7 +82,14 @@ impl App {
         let gate = Gate::open(&config.cache.directory, cluster_key_of(config));
         let origin = OriginClient::new(clients.cluster.clone());
         let owners = Owners::new(tracker.clone(), origin.clone());
-        let ways = Ways { wanted: wanted.clone(), leads: leads.clone(), owners, check: Arc::clone(&check) };
+        let registry_way = Registry::new(config.registry_url(), clients.registry.clone());
+        let ways = Ways {
+            wanted: wanted.clone(),
+            leads: leads.clone(),
+            owners,
+            registry: registry_way,
+            check: Arc::clone(&check),
+        };
         let announcer = TrackerAnnouncer::new(tracker, check, wanted, leads.clone(), gate.clone());
         let mut options = swarm_options(config, peer_id, &clients, gate);
         options.shaper = Arc::clone(&shaper);

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::direct::{Direct, Owners};
 use crate::leads::Leads;
 use crate::recent::Recent;
+use crate::relay::{Registry, Relay};
 use crate::tracker_check::TrackerCheck;
 use crate::why::Source;
 
@@ -36,6 +37,22 @@ pub(crate) type Wanted = Recent<Digest, Repository>;
 /// No notes yet.
 pub(crate) fn wanted() -> Wanted {
     Recent::new(WANTED_MAX)
+}
+
+/// For the question who owns a blob. A tracker answers in milliseconds or not at all, and the registry comes after it.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A way to a blob past disk and swarm.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Piece by piece from an owner.
+    Owner,
+    /// Whole from the registry.
+    Registry,
+}
+
+impl Way {
+    const ALL: [Self; 2] = [Self::Owner, Self::Registry];
 }
 
 /// Why a blob cannot be given.
@@ -72,6 +89,8 @@ pub(crate) struct Ways {
     pub(crate) leads: Leads,
     /// The way past the disk.
     pub(crate) owners: Owners,
+    /// The way past the tracker.
+    pub(crate) registry: Registry,
     /// Whether there is a tracker to ask.
     pub(crate) check: Arc<TrackerCheck>,
 }
@@ -103,21 +122,40 @@ impl Fetch {
             return Err(FetchError::Poisoned);
         }
         let deadline = Instant::now() + self.0.first_byte;
-        let opened = tokio::time::timeout_at(deadline, self.open_in(digest, repositories)).await;
-        let bytes = match opened {
-            Ok(Ok(reader)) => Bytes::Swarm(reader),
-            Ok(Err(OpenError::NotFound)) => return Err(FetchError::NotFound),
-            Ok(Err(error @ (OpenError::NoSpace | OpenError::Internal(_)))) => {
-                let found = tokio::time::timeout_at(deadline, self.past_the_disk(digest, repositories));
-                let direct = found.await.map_err(|_elapsed| self.too_slow())?;
-                let direct = direct.ok_or_else(|| FetchError::Unavailable(error.to_string()))?;
-                Bytes::Direct(Box::new(direct))
-            }
-            Ok(Err(error)) => return Err(FetchError::Unavailable(error.to_string())),
-            Err(_elapsed) => return Err(self.too_slow()),
-        };
+        let opened = tokio::time::timeout_at(deadline, self.open_somehow(digest, repositories)).await;
+        let bytes = opened.unwrap_or_else(|_elapsed| Err(self.too_slow()))?;
         let (fetch, repositories) = (self.clone(), repositories.to_vec());
         Ok(BlobStream { fetch, digest: *digest, repositories, bytes, deadline })
+    }
+
+    /// By the swarm; when that takes long or cannot be, by the other ways.
+    async fn open_somehow(&self, digest: &Digest, repositories: &[Repository]) -> Result<Bytes, FetchError> {
+        // Without a tracker the swarm has only what is here.
+        let lost = self.0.ways.check.is_lost() && !self.is_local(digest);
+        let patience = if lost { Duration::ZERO } else { self.0.first_byte / 3 };
+        let mut swarm = std::pin::pin!(self.open_in(digest, repositories));
+        let opened = tokio::select! {
+            biased;
+            opened = swarm.as_mut() => Some(opened),
+            () = tokio::time::sleep(patience) => None,
+        };
+        let why = match opened {
+            Some(Ok(reader)) => return Ok(Bytes::Swarm(reader)),
+            Some(Err(OpenError::NotFound)) => return Err(FetchError::NotFound),
+            Some(Err(error)) => error,
+            None => {
+                if let Some(bytes) = self.past_the_swarm(digest, repositories).await {
+                    return Ok(bytes);
+                }
+                match swarm.await {
+                    Ok(reader) => return Ok(Bytes::Swarm(reader)),
+                    Err(OpenError::NotFound) => return Err(FetchError::NotFound),
+                    Err(error) => return Err(FetchError::Unavailable(error.to_string())),
+                }
+            }
+        };
+        let other = self.past_the_swarm(digest, repositories).await;
+        other.ok_or_else(|| FetchError::Unavailable(why.to_string()))
     }
 
     /// Fetches a blob to this machine's disk and keeps nobody waiting for it; returns when all of it is there. `size` hears how large it is.
@@ -139,11 +177,33 @@ impl Fetch {
         reader.complete().await.map_err(|error| FetchError::Unavailable(error.to_string()))
     }
 
-    async fn past_the_disk(&self, digest: &Digest, repositories: &[Repository]) -> Option<Direct> {
+    /// Past disk and swarm, by whatever way there is.
+    async fn past_the_swarm(&self, digest: &Digest, repositories: &[Repository]) -> Option<Bytes> {
+        for way in Way::ALL {
+            if let Some(bytes) = self.by(way, digest, repositories).await {
+                return Some(bytes);
+            }
+        }
+        None
+    }
+
+    async fn by(&self, way: Way, digest: &Digest, repositories: &[Repository]) -> Option<Bytes> {
+        let ways = &self.0.ways;
         for repository in repositories {
-            if let Some(direct) = self.0.ways.owners.find(digest, repository).await {
-                tracing::warn!(%digest, "the disk cannot take a blob; it is passed on from an owner and not kept");
-                return Some(direct);
+            let found = match way {
+                Way::Owner if ways.check.is_lost() => None,
+                Way::Owner => {
+                    let asked = tokio::time::timeout(ASK_TIMEOUT, ways.owners.find(digest, repository));
+                    asked.await.ok().flatten().map(|direct| Bytes::Direct(Box::new(direct)))
+                }
+                Way::Registry => {
+                    let relay = ways.registry.open(digest, repository).await;
+                    relay.map(|relay| Bytes::Relay(Box::new(relay)))
+                }
+            };
+            if found.is_some() {
+                tracing::warn!(%digest, ?way, "a blob is passed on to a client and not kept");
+                return found;
             }
         }
         None
@@ -202,6 +262,8 @@ enum Bytes {
     Swarm(BlobReader),
     /// An owner, past the disk.
     Direct(Box<Direct>),
+    /// The registry, past everything.
+    Relay(Box<Relay>),
 }
 
 /// Verified bytes, and where they came from.
@@ -216,10 +278,7 @@ pub struct Given {
 impl BlobStream {
     /// Size of the whole blob in bytes.
     pub fn size(&self) -> u64 {
-        match &self.bytes {
-            Bytes::Swarm(reader) => reader.size(),
-            Bytes::Direct(direct) => direct.size(),
-        }
+        self.bytes.size()
     }
 
     /// The first verified bytes of `range`, within the bound that began at [`Fetch::open`]. Empty only for an empty range.
@@ -228,8 +287,15 @@ impl BlobStream {
     /// [`FetchError::Unavailable`] when they do not come in time.
     pub async fn first(&mut self, range: &Range<u64>) -> Result<Given, FetchError> {
         let deadline = self.deadline;
-        let first = tokio::time::timeout_at(deadline, self.next(range)).await;
-        first.unwrap_or_else(|_elapsed| Err(self.fetch.too_slow()))
+        // A third of the bound is left for the other ways.
+        let patience = deadline - self.fetch.0.first_byte / 3;
+        let first = match tokio::time::timeout_at(patience, self.bytes.part_at(range)).await {
+            Ok(Ok(given)) => return Ok(given),
+            Ok(Err(why)) => why,
+            Err(_elapsed) => self.fetch.too_slow(),
+        };
+        let other = tokio::time::timeout_at(deadline, self.go_elsewhere(range));
+        other.await.ok().flatten().ok_or(first)
     }
 
     /// The next verified bytes of `range`, at most to the end of a piece. Empty when `range` is.
@@ -237,20 +303,32 @@ impl BlobStream {
     /// # Errors
     /// [`FetchError`] when they cannot be had; the reader's own bounds hold.
     pub async fn next(&mut self, range: &Range<u64>) -> Result<Given, FetchError> {
-        let why = match &mut self.bytes {
-            Bytes::Direct(direct) => return direct_part(direct, range).await,
-            Bytes::Swarm(reader) => match reader.part_at(range.clone()).await {
-                Ok(part) => return Ok(Given { part, source: source(reader.origin_at(range.start)) }),
-                Err(why) => FetchError::Unavailable(why.to_string()),
-            },
+        match self.bytes.part_at(range).await {
+            Ok(given) => Ok(given),
+            // The disk failed in the middle, or the swarm did: somebody may still have the rest.
+            Err(why) => self.go_elsewhere(range).await.ok_or(why),
+        }
+    }
+
+    /// Goes on by the next way that gives these bytes.
+    async fn go_elsewhere(&mut self, range: &Range<u64>) -> Option<Given> {
+        let ways = match self.bytes {
+            Bytes::Swarm(_) => &Way::ALL[..],
+            Bytes::Direct(_) => &[Way::Registry],
+            Bytes::Relay(_) => &[],
         };
-        // The disk failed in the middle, or the swarm did: an owner may still have the rest.
-        let Some(mut direct) = self.fetch.past_the_disk(&self.digest, &self.repositories).await else {
-            return Err(why);
-        };
-        let part = direct_part(&mut direct, range).await.map_err(|_| why)?;
-        self.bytes = Bytes::Direct(Box::new(direct));
-        Ok(part)
+        for way in ways {
+            let Some(mut other) = self.fetch.by(*way, &self.digest, &self.repositories).await else {
+                continue;
+            };
+            if other.size() == self.size()
+                && let Ok(given) = other.part_at(range).await
+            {
+                self.bytes = other;
+                return Some(given);
+            }
+        }
+        None
     }
 
     /// Tells that the stream had to be cut: for some seconds the blob is "not found", so that the client goes on elsewhere.
@@ -259,10 +337,30 @@ impl BlobStream {
     }
 }
 
-async fn direct_part(direct: &mut Direct, range: &Range<u64>) -> Result<Given, FetchError> {
-    let bytes = direct.part_at(range.clone()).await;
-    let bytes = bytes.ok_or_else(|| FetchError::Unavailable("no owner gives the rest of it".to_owned()))?;
-    Ok(Given { part: Part::Bytes(bytes), source: Source::Direct })
+impl Bytes {
+    /// Size of the whole blob in bytes.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Swarm(reader) => reader.size(),
+            Self::Direct(direct) => direct.size(),
+            Self::Relay(relay) => relay.size(),
+        }
+    }
+
+    /// The beginning of `range`.
+    async fn part_at(&mut self, range: &Range<u64>) -> Result<Given, FetchError> {
+        let (bytes, source) = match self {
+            Self::Swarm(reader) => {
+                let part = reader.part_at(range.clone()).await;
+                let part = part.map_err(|why| FetchError::Unavailable(why.to_string()))?;
+                return Ok(Given { part, source: source(reader.origin_at(range.start)) });
+            }
+            Self::Direct(direct) => (direct.part_at(range.clone()).await, Source::Direct),
+            Self::Relay(relay) => (relay.part_at(range.clone()).await, Source::Server),
+        };
+        let bytes = bytes.ok_or_else(|| FetchError::Unavailable("nobody gives the rest of it".to_owned()))?;
+        Ok(Given { part: Part::Bytes(bytes), source })
+    }
 }
 
 const fn source(origin: Origin) -> Source {

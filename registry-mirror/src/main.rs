@@ -8,7 +8,7 @@ use shoal_agent::app::App;
 use shoal_agent::cli::Cli;
 use shoal_agent::config::{self, Config};
 use shoal_agent::faces::Inherited;
-use shoal_agent::manager::Manager;
+use shoal_agent::notify::Manager;
 use shoal_agent::{reload, signals};
 use shoal_http::Shutdown;
 

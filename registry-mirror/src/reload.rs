@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::Cli;
 use crate::config;
 use crate::limits::RateSettings;
-use crate::manager::Manager;
+use crate::notify::Manager;
 
 /// Reads the configuration again on each SIGHUP. Never returns.
 pub async fn on_signal(cli: &Cli, shaper: &Shaper, manager: &Manager) {

@@ -79,6 +79,15 @@ impl Containerd {
         Ok(fs::write(directory.join("hosts.toml"), hosts)?)
     }
 
+    /// The same with a second host behind the agent, which is asked for what the agent does not give.
+    pub fn point_with_fallback(&self, registry: &str, agent: SocketAddr, next: SocketAddr) -> Result<()> {
+        let directory = self.hosts().join(registry);
+        fs::create_dir_all(&directory)?;
+        let capabilities = "  capabilities = [\"pull\", \"resolve\"]\n";
+        let hosts = format!("server = \"http://{next}\"\n\n[host.\"http://{agent}\"]\n{capabilities}");
+        Ok(fs::write(directory.join("hosts.toml"), hosts)?)
+    }
+
     fn hosts(&self) -> PathBuf {
         self.directory.path().join("hosts")
     }
@@ -102,6 +111,11 @@ impl Containerd {
         let output = tool::output(self.program(&[])?.args(self.pull_words(image)))?;
         let text = [output.stdout, output.stderr].concat();
         Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// The call that pulls an image, for whoever runs it.
+    pub fn pull_program(&self, image: &str) -> Result<Program> {
+        Ok(self.program(&[])?.args(self.pull_words(image)))
     }
 
     fn pull_words(&self, image: &str) -> Vec<String> {

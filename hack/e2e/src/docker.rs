@@ -72,7 +72,8 @@ impl Docker {
         Ok(())
     }
 
-    fn program(&self, words: &[&str]) -> Program {
+    /// `docker WORDS`, for whoever runs it.
+    pub fn program(&self, words: &[&str]) -> Program {
         let directory = self.directory.path();
         Program::new(&self.client)
             .arg("--config")

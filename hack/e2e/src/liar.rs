@@ -39,14 +39,25 @@ struct Lie {
     port: u16,
     digest: Digest,
     layout: Layout,
+    silent: bool,
 }
 
 impl Liar {
     /// Listens, and announces itself to the tracker as a complete peer of a blob of `size` bytes. `number` tells liars apart.
     pub async fn start(tracker: SocketAddr, digest: Digest, size: u64, number: u8) -> Result<Self> {
+        Self::begin(tracker, digest, size, number, false).await
+    }
+
+    /// The same, but requests are never answered.
+    pub async fn silent(tracker: SocketAddr, digest: Digest, size: u64, number: u8) -> Result<Self> {
+        Self::begin(tracker, digest, size, number, true).await
+    }
+
+    async fn begin(tracker: SocketAddr, digest: Digest, size: u64, number: u8, silent: bool) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let lie = Lie { peer_id: PeerId([number; 20]), port, digest, layout: Layout::for_size(size) };
+        let layout = Layout::for_size(size);
+        let lie = Lie { peer_id: PeerId([number; 20]), port, digest, layout, silent };
         let served = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
         let counter = Arc::clone(&served);
@@ -99,7 +110,9 @@ impl Lie {
         let mut input = BytesMut::new();
         loop {
             while let Some(message) = codec::decode(&mut input)? {
-                if let Message::Request { index, .. } = message {
+                if let Message::Request { index, .. } = message
+                    && !self.silent
+                {
                     let len = usize::try_from(self.layout.piece_len(index)).context("piece length")?;
                     let data = Bytes::from(vec![0xbd; len]);
                     send(&mut stream, &Message::Piece { swarm: CHANNEL, index, queue: 0, data }).await?;

@@ -66,6 +66,11 @@ impl Metrics {
         self.sum("shoal_swarm_received_bytes_total", &[])
     }
 
+    /// Bytes of blobs that an agent gave to its clients.
+    pub fn sent_to_clients(&self) -> f64 {
+        self.sum("shoal_mirror_sent_bytes_total", &[])
+    }
+
     /// Bytes that the swarm sent to anybody.
     pub fn sent(&self) -> f64 {
         self.sum("shoal_swarm_sent_bytes_total", &[])

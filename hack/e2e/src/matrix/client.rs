@@ -1,0 +1,179 @@
+//! The clients: each pulls an image of a registry that does not exist, through an agent first and the server's registry behind it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::containerd::Containerd;
+use crate::docker::Docker;
+use crate::mounts::MountedDir;
+use crate::process::Program;
+use crate::tool;
+
+/// The registry in whose name everybody but Docker pulls. Nothing listens there.
+pub const REGISTRY: &str = "registry.example.com";
+
+/// A client of one machine.
+pub trait Client: Send + Sync {
+    /// What it is called.
+    fn name(&self) -> &'static str;
+
+    /// Pulls `team/app:tag`, given as a repository and a tag, within `limit`.
+    fn pull(&self, reference: &str, limit: Duration) -> Result<()>;
+}
+
+/// All of Debian's, each with the agent of its number.
+pub fn all(mirrors: &[SocketAddr], server: SocketAddr) -> Result<Vec<Box<dyn Client>>> {
+    ensure!(mirrors.len() >= COUNT, "one agent for each client");
+    Ok(vec![
+        Box::new(CtrClient::new(mirrors[0], server)?),
+        Box::new(DockerClient(Docker::start(&[
+            format!("http://{}", mirrors[1]),
+            format!("http://{server}"),
+        ])?)),
+        Box::new(PodmanClient(Storage::new(mirrors[2], server)?)),
+        Box::new(SkopeoClient(Storage::new(mirrors[3], server)?)),
+        Box::new(BuildahClient(Storage::new(mirrors[4], server)?)),
+    ])
+}
+
+/// How many there are.
+pub const COUNT: usize = 5;
+
+/// Runs a client and makes its words the error.
+fn run(program: Program, limit: Duration) -> Result<()> {
+    let patience = limit.as_secs() + 5;
+    let output = tool::output(program.behind(&["timeout".to_owned(), patience.to_string()]))?;
+    let words = [output.stdout, output.stderr].concat();
+    ensure!(output.status.success(), "{}: {}", output.status, last_lines(&String::from_utf8_lossy(&words)));
+    Ok(())
+}
+
+fn last_lines(words: &str) -> String {
+    let lines: Vec<_> = words.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join(" | ")
+}
+
+struct CtrClient(Containerd);
+
+impl CtrClient {
+    fn new(mirror: SocketAddr, server: SocketAddr) -> Result<Self> {
+        let containerd = Containerd::start()?;
+        containerd.point_with_fallback(REGISTRY, mirror, server)?;
+        Ok(Self(containerd))
+    }
+}
+
+impl Client for CtrClient {
+    fn name(&self) -> &'static str {
+        "containerd"
+    }
+
+    fn pull(&self, reference: &str, limit: Duration) -> Result<()> {
+        run(self.0.pull_program(&format!("{REGISTRY}/{reference}"))?, limit)
+    }
+}
+
+struct DockerClient(Docker);
+
+impl Client for DockerClient {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    fn pull(&self, reference: &str, limit: Duration) -> Result<()> {
+        run(self.0.program(&["pull", reference]), limit)
+    }
+}
+
+/// Configuration and images of a program of the containers family.
+struct Storage(MountedDir);
+
+impl Storage {
+    fn new(mirror: SocketAddr, server: SocketAddr) -> Result<Self> {
+        let storage = Self(MountedDir::new()?);
+        let configuration = format!(
+            "[[registry]]\nprefix = \"{REGISTRY}\"\nlocation = \"{REGISTRY}\"\n\n\
+             [[registry.mirror]]\nlocation = \"{mirror}\"\ninsecure = true\n\n\
+             [[registry.mirror]]\nlocation = \"{server}\"\ninsecure = true\n"
+        );
+        fs::write(storage.0.path().join("registries.conf"), configuration)?;
+        fs::write(storage.0.path().join("auth.json"), "{}")?;
+        fs::write(
+            storage.0.path().join("policy.json"),
+            r#"{"default":[{"type":"insecureAcceptAnything"}]}"#,
+        )?;
+        Ok(storage)
+    }
+
+    fn at(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn program(&self, name: &str) -> Result<Program> {
+        Ok(Program::new(tool::find(name, name)?)
+            .env("CONTAINERS_REGISTRIES_CONF", self.at("registries.conf"))
+            .env("REGISTRY_AUTH_FILE", self.at("auth.json"))
+            .env("HOME", self.0.path())
+            .env("TMPDIR", self.0.path()))
+    }
+}
+
+struct PodmanClient(Storage);
+
+impl Client for PodmanClient {
+    fn name(&self) -> &'static str {
+        "podman"
+    }
+
+    fn pull(&self, reference: &str, limit: Duration) -> Result<()> {
+        let program = self.0.program("podman")?;
+        let program = program.arg("--root").arg(self.0.at("root")).arg("--runroot").arg(self.0.at("run"));
+        let program = program.arg("--tmpdir").arg(self.0.at("tmp"));
+        let program =
+            program.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none"]);
+        run(program.args(["pull", &format!("{REGISTRY}/{reference}")]), limit)
+    }
+}
+
+struct SkopeoClient(Storage);
+
+impl Client for SkopeoClient {
+    fn name(&self) -> &'static str {
+        "skopeo"
+    }
+
+    fn pull(&self, reference: &str, limit: Duration) -> Result<()> {
+        let target = self.0.at("copies").join(reference.replace(['/', ':'], "-"));
+        fs::create_dir_all(&target)?;
+        let program = self.0.program("skopeo")?.arg("--insecure-policy");
+        let program = program.arg("--registries-conf").arg(self.0.at("registries.conf"));
+        // Its own way of trying again, as whoever scripts it would ask for; podman does the same unasked.
+        let program = program.args(["copy", "--retry-times=3", &format!("docker://{REGISTRY}/{reference}")]);
+        run(program.arg(dir(&target)), limit)
+    }
+}
+
+fn dir(path: &Path) -> String {
+    format!("dir:{}", path.display())
+}
+
+struct BuildahClient(Storage);
+
+impl Client for BuildahClient {
+    fn name(&self) -> &'static str {
+        "buildah"
+    }
+
+    fn pull(&self, reference: &str, limit: Duration) -> Result<()> {
+        let program = self.0.program("buildah")?;
+        let program = program.arg("--registries-conf").arg(self.0.at("registries.conf"));
+        let program = program.arg("--root").arg(self.0.at("root")).arg("--runroot").arg(self.0.at("run"));
+        let words = ["--storage-driver=vfs", "pull", "--signature-policy"];
+        let program = program.args(words).arg(self.0.at("policy.json"));
+        run(program.arg(format!("{REGISTRY}/{reference}")), limit)
+    }
+}

@@ -1,0 +1,297 @@
+//! The faults: what is done to the stage before, in the middle of, and after the pulls, and what must come of it.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::stage::{Case, Stage};
+use crate::proxy::Manner;
+use crate::supervised::Supervised;
+
+/// Something that is done to the stage.
+pub type Doing<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+/// How it is written in the list.
+pub type Act = for<'a> fn(&'a mut Stage, &'a Case) -> Doing<'a>;
+
+/// One row of the matrix.
+pub struct Fault {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// Sizes of the image's layers. Different ones, since files are told apart by them.
+    pub layers: &'static [u64],
+    /// Whether a peer has the image.
+    pub fed: bool,
+    /// Whether every client's agent has it.
+    pub cached: bool,
+    /// Whether it comes slowly, so that there is a middle.
+    pub slow: bool,
+    /// Before the pulls.
+    pub begin: Act,
+    /// In the middle of them.
+    pub middle: Middle,
+    /// After them.
+    pub end: Act,
+    /// What must come of them.
+    pub outcome: Outcome,
+    /// Which way the bytes must take.
+    pub through: Through,
+    /// How long a pull may take.
+    pub limit: Duration,
+}
+
+/// What happens in the middle of the pulls.
+#[derive(Clone, Copy)]
+pub enum Middle {
+    /// Nothing.
+    Nothing,
+    /// To each agent, once its client gets bytes of a layer.
+    Agents(fn(&Supervised) -> Result<()>),
+    /// To everything, after a while.
+    Stage(Duration, Act),
+}
+
+/// What must come of a pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The image.
+    Pulled,
+    /// A plain word that it cannot be had.
+    Refused,
+}
+
+/// Which way the bytes must take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// The agent has to give them.
+    Agent,
+    /// The client may have gone on to its next host.
+    Any,
+}
+
+const KIB: u64 = 1024;
+/// Small enough to be quick, large enough to have pieces.
+const SMALL: &[u64] = &[1200 * KIB, 300 * KIB, 20 * KIB];
+/// Two seconds when it comes slowly.
+const LARGE: &[u64] = &[6000 * KIB, 200 * KIB];
+/// Far beyond what a healthy pull takes here, on a busy machine.
+const USUAL: Duration = Duration::from_secs(30);
+/// A frozen agent is noticed, killed and started again within this time.
+const FROZEN: Duration = Duration::from_secs(35);
+
+/// A fault that does nothing, from which others are made.
+const NONE: Fault = Fault {
+    name: "none",
+    layers: SMALL,
+    fed: false,
+    cached: false,
+    slow: false,
+    begin: nothing,
+    middle: Middle::Nothing,
+    end: nothing,
+    outcome: Outcome::Pulled,
+    through: Through::Agent,
+    limit: USUAL,
+};
+
+fn nothing<'a>(_: &'a mut Stage, _: &'a Case) -> Doing<'a> {
+    Box::pin(async { Ok(()) })
+}
+
+/// Faults of this cluster's own parts. The first wants empty caches.
+pub const OURS: &[Fault] = &[
+    Fault { name: "disk full", layers: LARGE, begin: fill_disks, end: empty_disks, ..NONE },
+    NONE,
+    Fault { name: "peers corrupt", fed: true, begin: corrupt, ..NONE },
+    Fault { name: "peers silent", fed: true, begin: silent, ..NONE },
+    Fault {
+        name: "peer dies in the middle",
+        fed: true,
+        slow: true,
+        layers: LARGE,
+        middle: Middle::Stage(MIDDLE, kill_feeder),
+        end: feeder_back,
+        ..NONE
+    },
+    Fault { name: "tracker refuses", begin: tracker_refuses, ..NONE },
+    Fault { name: "tracker hangs", begin: tracker_hangs, ..NONE },
+    Fault { name: "tracker answers 500", begin: tracker_fails, ..NONE },
+    Fault {
+        name: "tracker goes in the middle",
+        slow: true,
+        layers: LARGE,
+        middle: Middle::Stage(MIDDLE, tracker_refuses),
+        ..NONE
+    },
+    Fault { name: "registry refuses", begin: registry_refuses, through: Through::Any, ..NONE },
+    Fault { name: "registry hangs", begin: registry_hangs, through: Through::Any, ..NONE },
+    Fault { name: "registry answers 500", begin: registry_fails, through: Through::Any, ..NONE },
+    Fault { name: "registry resets", fed: true, begin: registry_resets, through: Through::Any, ..NONE },
+    Fault {
+        name: "server dies, peer has it",
+        fed: true,
+        slow: true,
+        layers: LARGE,
+        middle: Middle::Stage(MIDDLE, kill_server),
+        end: server_back,
+        ..NONE
+    },
+    Fault {
+        name: "server restarts",
+        slow: true,
+        layers: LARGE,
+        middle: Middle::Stage(MIDDLE, restart_server),
+        ..NONE
+    },
+    Fault {
+        name: "server freezes for 3 s",
+        slow: true,
+        layers: LARGE,
+        middle: Middle::Stage(MIDDLE, freeze_server),
+        ..NONE
+    },
+    Fault {
+        name: "server is slow",
+        begin: slow_server,
+        end: fast_server,
+        limit: Duration::from_secs(60),
+        ..NONE
+    },
+    Fault { name: "origin lost it, peer has it", fed: true, begin: lose, ..NONE },
+    Fault {
+        name: "nobody has it",
+        begin: lose,
+        outcome: Outcome::Refused,
+        through: Through::Any,
+        limit: Duration::from_secs(60),
+        ..NONE
+    },
+    Fault { name: "agent away", begin: agents_away, through: Through::Any, ..NONE },
+    Fault {
+        name: "agent killed",
+        slow: true,
+        layers: LARGE,
+        middle: Middle::Agents(kill),
+        through: Through::Any,
+        ..NONE
+    },
+    Fault {
+        name: "agent restarted",
+        slow: true,
+        layers: LARGE,
+        middle: Middle::Agents(restart),
+        through: Through::Any,
+        ..NONE
+    },
+    Fault { name: "agent frozen before", begin: freeze_agents, through: Through::Any, limit: FROZEN, ..NONE },
+    Fault {
+        name: "agent frozen",
+        slow: true,
+        layers: LARGE,
+        middle: Middle::Agents(freeze),
+        through: Through::Any,
+        limit: FROZEN,
+        ..NONE
+    },
+    Fault { name: "cached layer corrupt", cached: true, begin: corrupt_cache, ..NONE },
+    Fault { name: "cached layer cut short", cached: true, begin: cut_cache, ..NONE },
+    Fault { name: "cached layer gone", cached: true, begin: unlink_cache, ..NONE },
+    Fault { name: "cached manifests corrupt", cached: true, begin: corrupt_manifests, ..NONE },
+    Fault { name: "all cached, server away", cached: true, begin: kill_server, end: server_back, ..NONE },
+    Fault { name: "huge manifest", begin: huge_manifest, ..NONE },
+];
+
+/// Faults of a foreign registry behind the cluster (401, 429, 5xx, slow, reset in the middle of a layer, expired token): a row each, with a
+/// begin that tells the upstream of the stage how to behave.
+pub const UPSTREAMS: &[Fault] = &[];
+
+const MIDDLE: Duration = Duration::from_millis(1200);
+
+macro_rules! acts {
+    ($($name:ident = |$stage:ident, $case:ident| $body:expr;)+) => {
+        $(fn $name<'a>($stage: &'a mut Stage, $case: &'a Case) -> Doing<'a> {
+            Box::pin(async move {
+                let _ = &$case;
+                $body
+            })
+        })+
+    };
+}
+
+acts! {
+    corrupt = |stage, case| stage.lie(case, false).await;
+    silent = |stage, case| stage.lie(case, true).await;
+    kill_feeder = |stage, case| { stage.feeder.kill(); Ok(()) };
+    feeder_back = |stage, case| stage.feeder.restart();
+    tracker_refuses = |stage, case| { stage.tracker.behave(Manner::Refuse); Ok(()) };
+    tracker_hangs = |stage, case| { stage.tracker.behave(Manner::Stall); Ok(()) };
+    tracker_fails = |stage, case| { stage.tracker.behave(Manner::Fail); Ok(()) };
+    registry_refuses = |stage, case| { stage.registry.behave(Manner::Refuse); Ok(()) };
+    registry_hangs = |stage, case| { stage.registry.behave(Manner::Stall); Ok(()) };
+    registry_fails = |stage, case| { stage.registry.behave(Manner::Fail); Ok(()) };
+    registry_resets = |stage, case| { stage.registry.behave(Manner::Reset); Ok(()) };
+    kill_server = |stage, case| { stage.server.kill(); Ok(()) };
+    server_back = |stage, case| stage.server.restart();
+    restart_server = |stage, case| { stage.server.kill(); stage.server.restart() };
+    freeze_server = |stage, case| {
+        stage.signal_server("-STOP")?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        stage.signal_server("-CONT")
+    };
+    slow_server = |stage, case| stage.slow_down_server();
+    fast_server = |stage, case| stage.speed_up_server();
+    lose = |stage, case| stage.lose_at_server(case);
+    agents_away = |stage, case| stage.agents.iter().try_for_each(Supervised::take_away);
+    freeze_agents = |stage, case| stage.agents.iter().try_for_each(freeze);
+    corrupt_cache = |stage, case| stage.damage(case, |path| {
+        let file = File::options().write(true).open(path)?;
+        Ok(file.write_all_at(b"rotten bytes", 100_000)?)
+    });
+    cut_cache = |stage, case| stage.damage(case, |path| {
+        Ok(File::options().write(true).open(path)?.set_len(100_000)?)
+    });
+    unlink_cache = |stage, case| stage.damage(case, |path| Ok(std::fs::remove_file(path)?));
+    corrupt_manifests = |stage, case| stage.damage_manifests();
+    fill_disks = |stage, case| stage.disks.iter().try_for_each(|disk| fill(&disk.path()));
+    empty_disks = |stage, case| stage.disks.iter().try_for_each(|disk| {
+        Ok(std::fs::remove_file(disk.path().join("ballast"))?)
+    });
+    huge_manifest = |stage, case| {
+        let registry = stage.server.registry()?;
+        let plain = registry.manifest(&case.repository, "v1").await?;
+        let mut document: Value = serde_json::from_slice(&plain.bytes)?;
+        // containerd takes 4.2 MiB at most, podman 4.
+        document["annotations"]["example.com/filler"] = "x".repeat(3 << 20).into();
+        let bytes = Bytes::from(serde_json::to_vec(&document)?);
+        registry.put_manifest(&case.repository, "v1", &plain.media_type, bytes).await
+    };
+}
+
+fn kill(agent: &Supervised) -> Result<()> {
+    agent.signal(Signal::SIGKILL)
+}
+
+fn restart(agent: &Supervised) -> Result<()> {
+    agent.signal(Signal::SIGTERM)
+}
+
+fn freeze(agent: &Supervised) -> Result<()> {
+    agent.signal(Signal::SIGSTOP)
+}
+
+/// Writes until there is no room.
+fn fill(directory: &std::path::Path) -> Result<()> {
+    let mut file = File::create(directory.join("ballast"))?;
+    for len in [1 << 20, 4096] {
+        let block = vec![0x5a; len];
+        while file.write_all(&block).is_ok() {}
+    }
+    Ok(())
+}
