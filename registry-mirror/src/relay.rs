@@ -122,7 +122,12 @@ impl Relay {
             Some(bytes) => {
                 digester.update(&bytes);
                 self.came += bytes.len() as u64;
-                self.ready = std::mem::replace(&mut self.last, bytes);
+                if self.came > self.size {
+                    return None;
+                }
+                if !bytes.is_empty() {
+                    self.ready = std::mem::replace(&mut self.last, bytes);
+                }
                 self.digester = Some(digester);
             }
             None if self.came == self.size && digester.finish() == self.digest => {
@@ -177,7 +182,8 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_blob_is_never_given_to_its_end() {
         let digest = Digest::sha256(b"abcdefghij");
-        let cases: [(&'static [&'static [u8]], u64); 3] = [
+        let cases: [(&'static [&'static [u8]], u64); 4] = [
+            (&[b"abcdefghiX", b""], 10),
             (&[b"abcd", b"efgX", b"ij"], 10),
             (&[b"abcd", b"ef", b""], 10),
             (&[b"abcdefghij", b"k", b""], 10),
