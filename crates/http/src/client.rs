@@ -5,8 +5,10 @@
 //! belong to the caller, who knows the alternatives; [`ClientError::is_retryable`] tells whether it makes sense.
 
 mod connector;
+pub mod dial;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +23,7 @@ use serde::de::DeserializeOwned;
 use crate::json::JSON;
 use crate::{Body, BodyError, ClientTls, Request, Response};
 use connector::Connector;
+use dial::{Dial, DialError};
 
 /// How the client connects and keeps connections.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct ClientOptions {
     pub tls: Option<ClientTls>,
     /// What requests say in `Authorization` that do not say something else there. Only for a client that talks to one party.
     pub authorization: Option<HeaderValue>,
+    /// Who connects; `None` for wherever the system's resolver says.
+    pub dial: Option<Arc<dyn Dial>>,
 }
 
 impl Default for ClientOptions {
@@ -48,6 +53,7 @@ impl Default for ClientOptions {
             pool_idle_max: 8,
             tls: None,
             authorization: None,
+            dial: None,
         }
     }
 }
@@ -86,6 +92,14 @@ pub enum ClientError {
         /// Host and port.
         authority: String,
         /// What the system says.
+        why: String,
+    },
+    /// It is not to be connected to.
+    #[error("{authority} is not asked: {why}")]
+    Refused {
+        /// Host and port.
+        authority: String,
+        /// What the dialer says.
         why: String,
     },
     /// The answer took too long.
@@ -142,7 +156,7 @@ impl ClientError {
                 status.is_server_error()
                     || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
             }
-            Self::Invalid(_) | Self::Json { .. } => false,
+            Self::Invalid(_) | Self::Json { .. } | Self::Refused { .. } => false,
         }
     }
 
@@ -163,7 +177,7 @@ fn excerpt(body: &Bytes) -> String {
 impl Client {
     /// A client with an empty pool. Needs a tokio runtime when used.
     pub fn new(options: &ClientOptions) -> Self {
-        let connector = Connector::new(options.connect_timeout, options.tls.clone());
+        let connector = Connector::new(options.connect_timeout, options.tls.clone(), options.dial.clone());
         let inner = HyperClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(options.pool_idle_timeout)
@@ -347,6 +361,9 @@ fn ended_before_answer(error: &HyperError) -> bool {
 }
 
 fn classify(authority: String, error: &HyperError) -> ClientError {
+    if let Some(DialError::Refused(why)) = causes(error).find_map(|cause| cause.downcast_ref()) {
+        return ClientError::Refused { authority, why: why.clone() };
+    }
     let why = causes(error).last().map_or_else(|| error.to_string(), ToString::to_string);
     if error.is_connect() {
         ClientError::Connect { authority, why }

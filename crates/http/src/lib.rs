@@ -25,6 +25,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use body::{Body, BodyError, BodySender, Closed};
+pub use client::dial::{Dial, DialError};
 pub use client::{Client, ClientError, ClientOptions, Idempotent};
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 pub use probes::ProbeHandler;

@@ -6,6 +6,7 @@
 //! certificates (cert-manager and ACME clients write files), revocation lists. The price: a connection that is open keeps the
 //! certificate it began with.
 
+mod anybody;
 mod client;
 mod cluster;
 mod error;

@@ -25,6 +25,7 @@ pub use rooms::registry::RegistryMetrics;
 pub use rooms::store::StoreMetrics;
 pub use rooms::swarm::SwarmMetrics;
 pub use rooms::tracker::TrackerMetrics;
+pub use rooms::upstream::UpstreamMetrics;
 
 /// A number that only grows while the process lives.
 pub type Counter = prometheus_client::metrics::counter::Counter;

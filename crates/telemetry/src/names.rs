@@ -79,6 +79,15 @@ names! {
     MIRROR_ABORTED_BODIES = Counter "shoal_mirror_aborted_bodies_total" [] "responses":
         "Blob bodies cut short because no source could provide the rest";
 
+    UPSTREAM_REQUESTS = Counter "shoal_upstream_requests_total" ["upstream", "kind", "result"] "requests":
+        "Questions to foreign registries, by the configured upstream, what was asked for and what became of it";
+    UPSTREAM_RESOLUTIONS = Counter "shoal_upstream_resolutions_total" ["upstream", "source"] "manifests":
+        "References to manifests of foreign registries that were resolved, by where the answer came from";
+    UPSTREAM_RECEIVED_BYTES = Counter "shoal_upstream_received_bytes_total" ["upstream"] "bytes":
+        "Bytes of manifests and blobs received from foreign registries";
+    UPSTREAM_QUOTA_REMAINING = Gauge "shoal_upstream_quota_remaining" ["upstream"] "manifests":
+        "Manifests that a foreign registry said it still gives in its present window (Docker Hub)";
+
     REGISTRY_REQUESTS = Counter "shoal_registry_requests_total" ["route", "status"] "requests":
         "Requests to the registry, by route and HTTP status";
     REGISTRY_RECEIVED_BYTES = Counter "shoal_registry_received_bytes_total" [] "bytes": "Bytes pushed by clients";

@@ -9,6 +9,7 @@ pub mod registry;
 pub mod store;
 pub mod swarm;
 pub mod tracker;
+pub mod upstream;
 
 use crate::metrics::Metrics;
 use crate::names::Name;

@@ -1,4 +1,4 @@
-//! Connects for the client: TCP, with TLS on top for `https`.
+//! Connects for the client: TCP, by the system's resolver or by a dialer of the caller's, with TLS on top for `https`.
 
 use std::future::Future;
 use std::io;
@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
+use super::dial::Dial;
 use crate::{ClientTls, ClientTlsFiles};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -25,19 +26,25 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     tcp: HttpConnector,
+    /// Connects in place of `tcp`.
+    dial: Option<Arc<dyn Dial>>,
     tls: Arc<OnceLock<ClientTls>>,
     handshake_timeout: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(connect_timeout: Duration, tls: Option<ClientTls>) -> Self {
+    pub(super) fn new(
+        connect_timeout: Duration,
+        tls: Option<ClientTls>,
+        dial: Option<Arc<dyn Dial>>,
+    ) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_connect_timeout(Some(connect_timeout));
         tcp.set_nodelay(true);
         // It is ours to see that `https` is encrypted.
         tcp.enforce_http(false);
         let tls = tls.map_or_else(OnceLock::new, OnceLock::from);
-        Self { tcp, tls: Arc::new(tls), handshake_timeout: connect_timeout }
+        Self { tcp, dial, tls: Arc::new(tls), handshake_timeout: connect_timeout }
     }
 
     /// What was given, or the system's authorities, which are read when they are first needed.
@@ -58,7 +65,10 @@ impl Connector {
         };
         // IPv6 addresses are in brackets.
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let tcp = self.tcp.call(uri).await?.into_inner();
+        let tcp = match &self.dial {
+            Some(dial) => dial.dial(&uri).await?,
+            None => self.tcp.call(uri).await?.into_inner(),
+        };
         if !secure {
             return Ok(TokioIo::new(ClientStream::Plain(tcp)));
         }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
+use super::anybody::Anybody;
 use super::files::{self, Stamps};
 use super::members::{Expected, Servers};
 use super::{TlsError, VERSIONS, provider, roots, watch};
@@ -37,6 +38,8 @@ enum Names {
     Checked,
     /// What the certificate says about its holder decides.
     Cluster(Expected),
+    /// Any certificate will do.
+    Unchecked,
 }
 
 /// The TLS side of a client. Clones share the files and what was read from them.
@@ -67,6 +70,15 @@ impl ClientTls {
     /// As [`Self::new`].
     pub fn with_protocols(files: ClientTlsFiles, protocols: &[&[u8]]) -> Result<Self, TlsError> {
         Self::build(files, protocols, Names::Checked)
+    }
+
+    /// As [`Self::new`], for a client that takes whoever answers for whom it dialled: what is sent is encrypted, and anybody on the way can
+    /// read and change it all the same.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn without_verification(files: ClientTlsFiles) -> Result<Self, TlsError> {
+        Self::build(files, &[b"http/1.1"], Names::Unchecked)
     }
 
     /// As [`Self::with_protocols`], for a member of a cluster whose authority is `files.ca`.
@@ -113,6 +125,7 @@ fn load(files: &ClientTlsFiles, protocols: &[Vec<u8>], names: Names) -> Result<C
     let provider = provider();
     let roots = match &files.ca {
         Some(path) => files::authorities(path)?,
+        None if names == Names::Unchecked => Arc::new(RootCertStore::empty()),
         None => roots::system()?,
     };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -123,6 +136,9 @@ fn load(files: &ClientTlsFiles, protocols: &[Vec<u8>], names: Names) -> Result<C
         Names::Cluster(expected) => {
             let verifier = Servers::new(roots, Arc::clone(&provider), expected)?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+        Names::Unchecked => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(Arc::clone(&provider))))
         }
     };
     let mut config = match &files.identity {

@@ -20,6 +20,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("grant", &["oci", "swarm-types"]),
     // One heavy dependency each.
     ("http", &["telemetry"]),
+    // The network of strangers: tokens, proxies, credential files, the guard over addresses.
+    ("upstream", &["oci", "http", "config", "telemetry"]),
     ("metadata", &["oci", "telemetry"]),
     ("swarm-protocol", &["oci", "swarm-types"]),
     ("swarm-sim", &["oci", "swarm-types", "swarm-protocol"]),
