@@ -38,6 +38,7 @@ use crate::admin::events::EventsAdmin;
 use crate::admin::inside::Inside;
 use crate::admin::upkeep::UpkeepAdmin;
 use crate::config::Config;
+use crate::copies::copies;
 use crate::grants::ServerGrants;
 use crate::owner_source::OwnerSource;
 use crate::preheat::{OriginPreheat, RegistryGate};
@@ -190,7 +191,9 @@ impl Rooms {
         let origin = Origin::start(peer, options, store.clone(), SwarmMetrics::register(metrics));
         let owners = advertise::owners(config.advertise.host.as_deref(), addresses, peer_id).await?;
         let guard = auth::guard(config.auth.as_ref(), &config.data_directory, witnesses.denials()).await?;
-        let rights: Arc<dyn Rights> = Arc::new(LinkedRights::new(guard.clone(), Arc::clone(&tags)));
+        let copies = copies(&config.upstreams, Arc::clone(&tags), &origin, metrics)?;
+        let rights = LinkedRights::new(guard.clone(), Arc::clone(&tags)).with_copies(copies.clone());
+        let rights: Arc<dyn Rights> = Arc::new(rights);
         let tracker = Tracker::new(
             owners.over_tls(certificates.is_cluster_secure()),
             Arc::new(OwnerSource(origin.clone())),
@@ -230,6 +233,10 @@ impl Rooms {
             options,
         );
         let registry = registry.with_witnesses(Arc::clone(&witnesses.events), Arc::clone(&witnesses.audit));
+        let registry = match copies {
+            Some(copies) => registry.with_copies(copies),
+            None => registry,
+        };
         Ok(Self { store, tags, origin, tracker, registry, guard, rights, upkeep, witnesses })
     }
 

@@ -6,6 +6,7 @@ pub mod events;
 pub mod grants;
 pub mod tls;
 pub mod upkeep;
+pub mod upstreams;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use self::auth::Auth;
 use self::events::Events;
 use self::tls::{ClusterTls, RegistryTls};
 use self::upkeep::{Collect, Retention, Scrub};
+use self::upstreams::UpstreamSettings;
 
 /// The whole configuration of the server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +52,8 @@ pub struct Config {
     pub retention: Vec<Retention>,
     /// Looking for damage.
     pub scrub: Scrub,
+    /// Foreign registries that are pulled from. None: only what was pushed here can be pulled.
+    pub upstreams: Vec<UpstreamSettings>,
     /// Webhooks.
     pub events: Events,
     /// The audit log.
@@ -182,6 +186,7 @@ impl Default for Config {
             collect: Collect::default(),
             retention: Vec::new(),
             scrub: Scrub::default(),
+            upstreams: Vec::new(),
             events: Events::default(),
             audit: Audit::default(),
             auth: None,
@@ -310,6 +315,7 @@ impl Config {
             auth.problems(&mut |error| problems.push(error));
             problems.extend(self.open_doors());
         }
+        upstreams::problems(&self.upstreams, &mut |error| problems.push(error));
         self.collect.problems(&mut |error| problems.push(error));
         self.events.problems(&mut |error| problems.push(error));
         self.audit.problems(&mut |error| problems.push(error));

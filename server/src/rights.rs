@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use shoal_api::tags::{Tags, TagsError};
-use shoal_api::{Member, Rights, RightsError};
+use shoal_api::{Copies, Member, Rights, RightsError};
 use shoal_auth::{Action, CertificateNames, Credentials, Denial, Guard};
 use shoal_http::PeerCertificate;
 use shoal_oci::{Digest, Repository};
@@ -19,12 +19,24 @@ use shoal_oci::{Digest, Repository};
 pub(crate) struct LinkedRights {
     guard: Guard,
     tags: Arc<dyn Tags>,
+    /// Who knows what is on its way into a repository.
+    copies: Option<Arc<dyn Copies>>,
 }
 
 impl LinkedRights {
     /// What `guard` lets members pull of what `tags` knows to be in repositories.
     pub(crate) fn new(guard: Guard, tags: Arc<dyn Tags>) -> Self {
-        Self { guard, tags }
+        Self { guard, tags, copies: None }
+    }
+
+    /// The same for a server with copies: what is on its way into one counts as being there, from the moment that its upstream has said
+    /// that it has it.
+    pub(crate) fn with_copies(self, copies: Option<Arc<dyn Copies>>) -> Self {
+        Self { copies, ..self }
+    }
+
+    fn is_arriving(&self, repository: Option<&Repository>, digest: &Digest) -> bool {
+        self.copies.as_ref().is_some_and(|copies| copies.is_arriving(repository, digest))
     }
 
     /// Whether some repository has the blob. The one that is named is looked at first, because links are cached by repository.
@@ -34,7 +46,7 @@ impl LinkedRights {
         {
             return Ok(true);
         }
-        Ok(self.tags.blob_anywhere(digest).await?.is_some())
+        Ok(self.is_arriving(None, digest) || self.tags.blob_anywhere(digest).await?.is_some())
     }
 
     /// Whether the policy lets a member pull from a repository.
@@ -79,7 +91,8 @@ impl Rights for LinkedRights {
         if !self.may_pull(member, repository, digest).await {
             return Ok(false);
         }
-        Ok(self.tags.blob_in(repository, digest).await.map_err(failed)?.is_some())
+        let linked = self.tags.blob_in(repository, digest).await.map_err(failed)?.is_some();
+        Ok(linked || self.is_arriving(Some(repository), digest))
     }
 }
 

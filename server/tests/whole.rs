@@ -25,5 +25,8 @@ mod rights;
 #[path = "whole/upkeep.rs"]
 mod upkeep;
 #[cfg(test)]
+#[path = "whole/upstreams.rs"]
+mod upstreams;
+#[cfg(test)]
 #[path = "whole/witnesses.rs"]
 mod witnesses;

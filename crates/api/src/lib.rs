@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod caller;
 pub mod cluster;
+pub mod copies;
 pub mod error;
 pub mod events;
 pub mod exchange;
@@ -17,6 +18,7 @@ pub mod tags;
 pub mod tracker;
 
 pub use cluster::{MembersOnly, cluster_authorization, cluster_key};
+pub use copies::{Arrival, Copies, CopyError, CopyErrorKind, Freshness, Intake, IntakeError, Resolution};
 pub use error::ApiError;
 pub use exchange::Base;
 pub use leases::{Claim, Lease, Leases};

@@ -131,6 +131,21 @@ impl Route {
         }
     }
 
+    /// The same of another repository; what names none stays as it is.
+    #[must_use]
+    pub fn in_repository(self, repository: Repository) -> Self {
+        match self {
+            Self::Base | Self::Catalog | Self::Extensions { repository: None } => self,
+            Self::Extensions { .. } => Self::Extensions { repository: Some(repository) },
+            Self::Blob { digest, .. } => Self::Blob { repository, digest },
+            Self::Uploads { .. } => Self::Uploads { repository },
+            Self::Upload { id, .. } => Self::Upload { repository, id },
+            Self::Manifest { reference, .. } => Self::Manifest { repository, reference },
+            Self::Tags { .. } => Self::Tags { repository },
+            Self::Referrers { subject, .. } => Self::Referrers { repository, subject },
+        }
+    }
+
     /// A short constant word for metrics and logs.
     pub const fn as_str(&self) -> &'static str {
         match self {

@@ -88,7 +88,10 @@ impl Upstream {
     ) -> Result<BlobStream, UpstreamError> {
         let response = self.ask(&Self::ask_blob(Method::GET, repository, digest, 0, passed)).await?;
         if response.status() != StatusCode::OK {
-            return Err(UpstreamError::invalid(self.registry(), "it sent a part of a blob that was asked for whole"));
+            return Err(UpstreamError::invalid(
+                self.registry(),
+                "it sent a part of a blob that was asked for whole",
+            ));
         }
         Ok(BlobStream {
             upstream: self.clone(),
@@ -180,11 +183,20 @@ impl BlobStream {
         let registry = self.upstream.registry().to_owned();
         loop {
             if self.resumes >= RESUMES_MAX || self.fruitless >= FRUITLESS_MAX {
-                return Err(UpstreamError::unavailable(&registry, format!("a blob breaks off again and again, at byte {}", self.at)));
+                return Err(UpstreamError::unavailable(
+                    &registry,
+                    format!("a blob breaks off again and again, at byte {}", self.at),
+                ));
             }
             tokio::time::sleep(RESUME_WAIT * (1 << self.fruitless)).await;
             (self.resumes, self.fruitless) = (self.resumes + 1, self.fruitless + 1);
-            let ask = Upstream::ask_blob(Method::GET, &self.repository, &self.digest, self.at, self.passed.as_ref());
+            let ask = Upstream::ask_blob(
+                Method::GET,
+                &self.repository,
+                &self.digest,
+                self.at,
+                self.passed.as_ref(),
+            );
             match self.upstream.ask(&ask).await {
                 Ok(response) => return self.go_on(response),
                 Err(error) if error.kind() == UpstreamErrorKind::Unavailable => {
@@ -235,7 +247,8 @@ mod tests {
 
     #[test]
     fn content_ranges_are_read() {
-        let of = |value: &str| content_range(&[(CONTENT_RANGE, value.parse().unwrap())].into_iter().collect());
+        let of =
+            |value: &str| content_range(&[(CONTENT_RANGE, value.parse().unwrap())].into_iter().collect());
         assert_eq!(of("bytes 5-9/10"), Some((5, Some(10))));
         assert_eq!(of("bytes 5-9/*"), Some((5, None)));
         for bad in ["", "bytes */10", "items 5-9/10", "bytes 5/10"] {

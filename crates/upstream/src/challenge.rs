@@ -104,8 +104,14 @@ mod tests {
     #[test]
     fn challenges_of_real_registries() {
         assert_eq!(
-            best(&[r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#]),
-            bearer("https://auth.docker.io/token", Some("registry.docker.io"), Some("repository:a/b:pull,push"))
+            best(&[
+                r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#
+            ]),
+            bearer(
+                "https://auth.docker.io/token",
+                Some("registry.docker.io"),
+                Some("repository:a/b:pull,push")
+            )
         );
         assert_eq!(best(&["Basic realm=\"Registry\""]), Some(Challenge::Basic));
         assert_eq!(
@@ -118,7 +124,17 @@ mod tests {
 
     #[test]
     fn what_is_none_of_them() {
-        for text in ["", "Negotiate", "Bearer", "Bearer realm=\"\"", "Bearer scope=\"x\"", "=", "Bearer ===", ",,,", "Digest realm=\"x\", nonce=\"y\""] {
+        for text in [
+            "",
+            "Negotiate",
+            "Bearer",
+            "Bearer realm=\"\"",
+            "Bearer scope=\"x\"",
+            "=",
+            "Bearer ===",
+            ",,,",
+            "Digest realm=\"x\", nonce=\"y\"",
+        ] {
             assert_eq!(best(&[text]), None, "{text}");
         }
         assert_eq!(best(&[]), None);

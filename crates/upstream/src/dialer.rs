@@ -86,8 +86,12 @@ impl Dialer {
             .map_err(|_elapsed| std::io::Error::other("its name is not resolved in time"))??;
         let found: Vec<SocketAddr> = resolved.collect();
         let standing = self.standing(uri);
-        let allowed: Vec<SocketAddr> =
-            found.iter().copied().filter(|addr| may_connect(addr.ip(), standing)).take(ADDRESSES_MAX).collect();
+        let allowed: Vec<SocketAddr> = found
+            .iter()
+            .copied()
+            .filter(|addr| may_connect(addr.ip(), standing))
+            .take(ADDRESSES_MAX)
+            .collect();
         match (allowed.is_empty(), found.first()) {
             (true, Some(inside)) => Err(DialError::Refused(format!(
                 "it leads to {}, which is not on the public Internet; name the host in the configuration if that is meant",
@@ -118,7 +122,8 @@ impl Dial for Dialer {
         if let Some(proxy) = self.proxy_of(uri) {
             let (host, port) = host_and_port(uri);
             let tunnel = tokio::time::timeout(CONNECT_TIMEOUT, proxy.tunnel(&host, port)).await;
-            return Ok(tunnel.map_err(|_elapsed| std::io::Error::other(format!("the proxy {proxy} takes too long")))??);
+            return Ok(tunnel
+                .map_err(|_elapsed| std::io::Error::other(format!("the proxy {proxy} takes too long")))??);
         }
         let mut last = None;
         for addr in self.addresses(uri).await? {
@@ -158,10 +163,23 @@ mod tests {
     async fn what_a_stranger_names_never_leads_inside() {
         let dialer = dialer(&[("registry.corp", 443), ("127.0.0.1", 5000)]);
         for url in [
-            "https://127.0.0.1/", "http://127.0.0.1:6379/", "https://registry.corp:8443/", "https://169.254.169.254/latest/meta-data", "https://10.0.0.1/", "https://[::1]/",
-            "https://[::ffff:169.254.169.254]/", "https://localhost/", "https://x.localhost/", "https://metadata.google.internal/",
-            "https://printer.local/", "https://intranet/", "http://example.com/", "https://example.com:22/",
-            "https://user:pw@example.com/", "https://2130706433/", "https://0x7f000001/",
+            "https://127.0.0.1/",
+            "http://127.0.0.1:6379/",
+            "https://registry.corp:8443/",
+            "https://169.254.169.254/latest/meta-data",
+            "https://10.0.0.1/",
+            "https://[::1]/",
+            "https://[::ffff:169.254.169.254]/",
+            "https://localhost/",
+            "https://x.localhost/",
+            "https://metadata.google.internal/",
+            "https://printer.local/",
+            "https://intranet/",
+            "http://example.com/",
+            "https://example.com:22/",
+            "https://user:pw@example.com/",
+            "https://2130706433/",
+            "https://0x7f000001/",
         ] {
             assert!(refusal(&dialer, url).await.is_some(), "{url}");
         }
@@ -173,7 +191,10 @@ mod tests {
         let stranger = dialer(&[]);
         let url: Uri = "https://localhost".parse().unwrap();
         let found = stranger.addresses(&url).await;
-        assert!(matches!(&found, Err(DialError::Refused(why)) if why.contains("public Internet")), "{found:?}");
+        assert!(
+            matches!(&found, Err(DialError::Refused(why)) if why.contains("public Internet")),
+            "{found:?}"
+        );
         let named = dialer(&[("localhost", 443)]);
         assert!(named.addresses(&url).await.unwrap().iter().all(|addr| addr.ip().is_loopback()));
     }

@@ -57,7 +57,9 @@ impl DockerConfig {
     /// # Errors
     /// When a helper fails, or an entry cannot be read.
     pub async fn credential(&self, registry: &RegistryName) -> Result<Credential, String> {
-        if let Some(name) = self.cred_helpers.iter().find(|(key, _)| is_of(key, registry)).map(|(_, name)| name) {
+        if let Some(name) =
+            self.cred_helpers.iter().find(|(key, _)| is_of(key, registry)).map(|(_, name)| name)
+        {
             return helper::get(name, registry).await;
         }
         let entry = self.auths.iter().find(|(key, _)| is_of(key, registry)).map(|(_, entry)| entry);
@@ -95,7 +97,10 @@ impl Entry {
             return Ok(Some(basic).filter(|credential| *credential != Credential::Anonymous));
         }
         let wrong = || "an `auth` in the Docker config.json is not base64 of name:password".to_owned();
-        let decoded = STANDARD.decode(&self.auth).or_else(|_| STANDARD_NO_PAD.decode(&self.auth)).map_err(|_| wrong())?;
+        let decoded = STANDARD
+            .decode(&self.auth)
+            .or_else(|_| STANDARD_NO_PAD.decode(&self.auth))
+            .map_err(|_| wrong())?;
         let text = String::from_utf8(decoded).map_err(|_| wrong())?;
         let (username, password) = text.split_once(':').ok_or_else(wrong)?;
         Ok(Some(Credential::basic(username, password.trim_end_matches('\0'))))

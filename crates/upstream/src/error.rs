@@ -114,7 +114,9 @@ impl UpstreamError {
                 Self::unavailable(registry, format!("the connection to {authority} broke: {why}"))
             }
             ClientError::Body { source, .. } => Self::unavailable(registry, source.to_string()),
-            ClientError::Status { status, .. } => Self::unavailable(registry, format!("it answered {status}")),
+            ClientError::Status { status, .. } => {
+                Self::unavailable(registry, format!("it answered {status}"))
+            }
             ClientError::Invalid(error) => Self::invalid(registry, error.to_string()),
             ClientError::Json { source, .. } => Self::invalid(registry, source.to_string()),
         }

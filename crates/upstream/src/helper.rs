@@ -33,7 +33,8 @@ struct Answer {
 
 /// Whether a helper's name is one: it becomes part of a program's name.
 pub(crate) fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 /// Asks a helper.
@@ -62,9 +63,14 @@ async fn run(program: &str, registry: &RegistryName) -> Result<Credential, Strin
     let status = child.wait().await.map_err(failed)?;
     let text = String::from_utf8_lossy(&output);
     if !status.success() {
-        return if text.contains(NOTHING) { Ok(Credential::Anonymous) } else { Err(format!("{program} ended with {status}")) };
+        return if text.contains(NOTHING) {
+            Ok(Credential::Anonymous)
+        } else {
+            Err(format!("{program} ended with {status}"))
+        };
     }
-    let answer: Answer = serde_json::from_str(&text).map_err(|_| format!("{program} did not answer in JSON"))?;
+    let answer: Answer =
+        serde_json::from_str(&text).map_err(|_| format!("{program} did not answer in JSON"))?;
     Ok(if answer.username == TOKEN_USER {
         Credential::Identity(Secret::new(answer.secret))
     } else {
@@ -98,7 +104,10 @@ mod tests {
         assert_eq!(ask(script).await, Ok(Credential::basic("r.io-bot", "s3cret")));
         let token = r#"echo '{"Username":"<token>","Secret":"refresh"}'"#;
         assert_eq!(ask(token).await, Ok(Credential::Identity(Secret::new("refresh"))));
-        assert_eq!(ask("echo credentials not found in native keychain; exit 1").await, Ok(Credential::Anonymous));
+        assert_eq!(
+            ask("echo credentials not found in native keychain; exit 1").await,
+            Ok(Credential::Anonymous)
+        );
     }
 
     #[tokio::test]

@@ -32,7 +32,8 @@ pub(crate) fn resolve(base: &Uri, location: &str) -> Option<Uri> {
 
 fn absolute(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
-    let known = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
+    let known =
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
     known.then_some(uri)
 }
 
@@ -56,7 +57,16 @@ mod tests {
         assert_eq!(to("/other?q=a:b").as_deref(), Some("https://r.io:5000/other?q=a:b"));
         assert_eq!(to("sibling").as_deref(), Some("https://r.io:5000/v2/a/blobs/sibling"));
         let long = format!("/{}", "a".repeat(LEN_MAX));
-        for bad in ["", "file:///etc/passwd", "ftp://x/", "gopher:x", "https://", "http://a b/", "javascript:1", &long] {
+        for bad in [
+            "",
+            "file:///etc/passwd",
+            "ftp://x/",
+            "gopher:x",
+            "https://",
+            "http://a b/",
+            "javascript:1",
+            &long,
+        ] {
             assert_eq!(to(bad), None, "{bad}");
         }
     }

@@ -91,14 +91,21 @@ impl Upstream {
         };
         let expected = expected.unwrap_or_else(|| Digest::sha256(&bytes));
         if Digest::of(expected.algorithm(), &bytes) != expected {
-            return Err(UpstreamError::invalid(self.registry(), format!("the manifest's bytes are not {expected}")));
+            return Err(UpstreamError::invalid(
+                self.registry(),
+                format!("the manifest's bytes are not {expected}"),
+            ));
         }
-        let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let content_type =
+            head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         self.0.metrics.received_bytes(&self.0.label).inc_by(bytes.len() as u64);
         Ok(UpstreamManifest { digest: expected, content_type, bytes })
     }
 
-    async fn within<T>(&self, work: impl Future<Output = Result<T, UpstreamError>>) -> Result<T, UpstreamError> {
+    async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
         let bound = self.timeouts().manifest;
         let late = || UpstreamError::unavailable(self.registry(), format!("no manifest within {bound:?}"));
         tokio::time::timeout(bound, work).await.unwrap_or_else(|_elapsed| Err(late()))

@@ -63,7 +63,11 @@ impl RegistryName {
 
     /// Where it answers unless the configuration says otherwise.
     pub(crate) fn endpoint(&self) -> String {
-        if self.as_str() == DOCKER_HUB { DOCKER_HUB_ENDPOINT.to_owned() } else { format!("https://{}", self.as_str()) }
+        if self.as_str() == DOCKER_HUB {
+            DOCKER_HUB_ENDPOINT.to_owned()
+        } else {
+            format!("https://{}", self.as_str())
+        }
     }
 
     /// The host without its port.
@@ -82,7 +86,10 @@ impl RegistryName {
     /// Whether it may be met by a pattern: a name with a dot that is no address. What is meant to be inside is configured by name.
     fn is_open(&self) -> bool {
         let host = self.host();
-        host.contains('.') && !host.starts_with('[') && host.parse::<IpAddr>().is_err() && !host.ends_with(".localhost")
+        host.contains('.')
+            && !host.starts_with('[')
+            && host.parse::<IpAddr>().is_err()
+            && !host.ends_with(".localhost")
     }
 }
 
@@ -105,7 +112,9 @@ pub enum RegistryPattern {
 
 /// The text is no pattern of registries.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` names no registry; write a host such as ghcr.io or registry.corp:5000, `*.example.com`, or `*`")]
+#[error(
+    "`{0}` names no registry; write a host such as ghcr.io or registry.corp:5000, `*.example.com`, or `*`"
+)]
 pub struct ParsePatternError(String);
 
 impl RegistryPattern {
@@ -199,13 +208,24 @@ mod tests {
 
     #[test]
     fn patterns_mean_names_and_never_addresses() {
-        let matches = |pattern: &str, text: &str| pattern.parse::<RegistryPattern>().unwrap().matches(&name(text));
+        let matches =
+            |pattern: &str, text: &str| pattern.parse::<RegistryPattern>().unwrap().matches(&name(text));
         assert!(matches("ghcr.io", "GHCR.io") && !matches("ghcr.io", "ghcr.io:443"));
         assert!(matches("*.example.com", "a.b.example.com"));
         assert!(!matches("*.example.com", "example.com") && !matches("*.example.com", "badexample.com"));
         assert!(!matches("*.example.com", "a.example.com:22"));
         assert!(matches("*", "quay.io") && matches("docker.io", "registry-1.docker.io"));
-        for inside in ["localhost", "a.localhost", "localhost:5000", "10.0.0.1", "169.254.169.254", "[::1]", "[::1]:443", "quay.io:8443", "intranet"] {
+        for inside in [
+            "localhost",
+            "a.localhost",
+            "localhost:5000",
+            "10.0.0.1",
+            "169.254.169.254",
+            "[::1]",
+            "[::1]:443",
+            "quay.io:8443",
+            "intranet",
+        ] {
             assert!(!matches("*", inside), "{inside}");
         }
         assert!(matches("10.0.0.1:5000", "10.0.0.1:5000"));

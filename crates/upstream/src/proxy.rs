@@ -63,8 +63,12 @@ impl FromStr for Proxy {
         }
         let authorization = user.map(|user| {
             let (name, password) = user.split_once(':').unwrap_or((user, ""));
-            let decode = |part: &str| shoal_http::query::decode_segment(part).unwrap_or_else(|| part.to_owned());
-            Secret::new(format!("Basic {}", STANDARD.encode(format!("{}:{}", decode(name), decode(password)))))
+            let decode =
+                |part: &str| shoal_http::query::decode_segment(part).unwrap_or_else(|| part.to_owned());
+            Secret::new(format!(
+                "Basic {}",
+                STANDARD.encode(format!("{}:{}", decode(name), decode(password)))
+            ))
         });
         // The port of squid, which is what `http://proxy` without one means to curl as well as 80 does to others; 3128 is the likelier.
         Ok(Self { host, port: authority.port_u16().unwrap_or(3128), authorization })
@@ -91,7 +95,9 @@ impl Proxy {
         let status = status(&mut stream).await?;
         match status {
             200..300 => Ok(stream),
-            _ => Err(io::Error::other(format!("the proxy {self} answered {status} to CONNECT {host}:{port}"))),
+            _ => {
+                Err(io::Error::other(format!("the proxy {self} answered {status} to CONNECT {host}:{port}")))
+            }
         }
     }
 }
@@ -201,7 +207,10 @@ mod tests {
     fn proxies_are_read_and_their_passwords_not_shown() {
         let proxy: Proxy = "http://me:p%40ss@proxy.corp:8080/".parse().unwrap();
         assert_eq!(proxy.to_string(), "http://proxy.corp:8080");
-        assert_eq!(proxy.authorization.as_ref().unwrap().reveal(), format!("Basic {}", STANDARD.encode("me:p@ss")));
+        assert_eq!(
+            proxy.authorization.as_ref().unwrap().reveal(),
+            format!("Basic {}", STANDARD.encode("me:p@ss"))
+        );
         assert!(!format!("{proxy:?}").contains("p@ss"));
         assert_eq!("proxy.corp".parse::<Proxy>().unwrap().port, 3128);
         for bad in ["", "https://p:1", "socks5://p:1", "http://", "http://a b:1"] {
@@ -219,12 +228,22 @@ mod tests {
         let of = |text: &str| found.of(&text.parse().unwrap()).map(ToString::to_string);
         assert_eq!(of("https://ghcr.io/v2/").as_deref(), Some("http://lower:1"));
         assert_eq!(of("http://ghcr.io/v2/"), None);
-        for direct in ["https://a.corp", "https://corp", "https://exact.io:5000", "https://10.1.2.3", "https://localhost:1"] {
+        for direct in [
+            "https://a.corp",
+            "https://corp",
+            "https://exact.io:5000",
+            "https://10.1.2.3",
+            "https://localhost:1",
+        ] {
             assert_eq!(of(direct), None, "{direct}");
         }
         for proxied in ["https://acorp", "https://exact.io", "https://11.0.0.1", "https://[fd00::1]/"] {
             assert!(of(proxied).is_some(), "{proxied}");
         }
-        assert_eq!(environment(&[("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "*")]).of(&"https://a.b".parse().unwrap()), None);
+        assert_eq!(
+            environment(&[("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "*")])
+                .of(&"https://a.b".parse().unwrap()),
+            None
+        );
     }
 }

@@ -14,7 +14,11 @@ mod tests {
 
     #[test]
     fn the_number_is_read_with_and_without_its_window() {
-        let of = |value: &str| remaining(&[("ratelimit-remaining".parse().unwrap(), value.parse().unwrap())].into_iter().collect());
+        let of = |value: &str| {
+            remaining(
+                &[("ratelimit-remaining".parse().unwrap(), value.parse().unwrap())].into_iter().collect(),
+            )
+        };
         assert_eq!(of("76;w=21600"), Some(76));
         assert_eq!(of("0"), Some(0));
         assert_eq!(of("many"), None);

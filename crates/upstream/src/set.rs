@@ -70,7 +70,12 @@ impl Upstreams {
         metrics: UpstreamMetrics,
     ) -> Result<Self, ConfigureError> {
         let entries = options.into_iter().map(Entry::new).collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(Shared { entries, environment: Arc::new(environment), metrics, open: Mutex::default() })))
+        Ok(Self(Arc::new(Shared {
+            entries,
+            environment: Arc::new(environment),
+            metrics,
+            open: Mutex::default(),
+        })))
     }
 
     /// Whether there are none.
@@ -106,7 +111,8 @@ impl Upstreams {
         let entry = &self.0.entries[number];
         let options = &entry.options;
         let endpoint: Uri = options.endpoint.clone().unwrap_or_else(|| name.endpoint()).parse().ok()?;
-        let mut named: BTreeSet<(String, u16)> = options.hosts.iter().filter_map(|host| host_of(host)).collect();
+        let mut named: BTreeSet<(String, u16)> =
+            options.hosts.iter().filter_map(|host| host_of(host)).collect();
         if options.registry.as_one().is_some() {
             named.insert(host_and_port(&endpoint));
         }
@@ -116,7 +122,11 @@ impl Upstreams {
             environment: Arc::clone(&self.0.environment),
         };
         let client = |tls: Option<ClientTls>| {
-            Client::new(&ClientOptions { tls, dial: Some(Arc::new(dialer.clone())), ..ClientOptions::default() })
+            Client::new(&ClientOptions {
+                tls,
+                dial: Some(Arc::new(dialer.clone())),
+                ..ClientOptions::default()
+            })
         };
         Some(Upstream(Arc::new(Inner {
             name: name.clone(),
@@ -168,11 +178,17 @@ fn problem(options: &UpstreamOptions) -> Option<String> {
         let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
         match uri.scheme_str() {
             Some("https" | "http") if has_user => {
-                return Some("credentials do not go into `endpoint`; write `username` and `password`".to_owned());
+                return Some(
+                    "credentials do not go into `endpoint`; write `username` and `password`".to_owned(),
+                );
             }
             Some("https") => {}
             Some("http") if options.plain_http => {}
-            Some("http") => return Some("`endpoint` is plain HTTP; write `plain_http: true` if that is meant".to_owned()),
+            Some("http") => {
+                return Some(
+                    "`endpoint` is plain HTTP; write `plain_http: true` if that is meant".to_owned(),
+                );
+            }
             _ => return Some(format!("`{endpoint}` is no URL; write it as https://host:port")),
         }
         if uri.query().is_some() {
@@ -218,7 +234,8 @@ mod tests {
 
     #[test]
     fn only_what_is_listed_can_be_asked_and_the_first_entry_counts() {
-        let found = upstreams(vec![options("docker.io"), options("*.example.com"), options("a.example.com")]).unwrap();
+        let found = upstreams(vec![options("docker.io"), options("*.example.com"), options("a.example.com")])
+            .unwrap();
         let number = |text: &str| found.get(&name(text)).map(|(number, _)| number);
         assert_eq!(number("index.docker.io"), Some(0));
         assert_eq!(number("a.example.com"), Some(1));
@@ -250,8 +267,12 @@ mod tests {
         assert!(why(|o| o.endpoint = Some("https://u:p@x".to_owned()), "r.io").contains("username"));
         assert!(why(|o| o.plain_http = true, "r.io").contains("plain_http"));
         assert!(why(|o| o.hosts = vec!["http://x".to_owned()], "r.io").contains("hosts"));
-        assert!(why(|o| o.credentials = CredentialSource::Helper("../x".to_owned()), "r.io").contains("helper"));
-        assert!(why(|o| o.credentials = CredentialSource::TokenFile("x".into()), "*.r.io").contains("pattern"));
+        assert!(
+            why(|o| o.credentials = CredentialSource::Helper("../x".to_owned()), "r.io").contains("helper")
+        );
+        assert!(
+            why(|o| o.credentials = CredentialSource::TokenFile("x".into()), "*.r.io").contains("pattern")
+        );
         assert!(why(|o| o.tls.ca = Some("/does/not/exist".into()), "r.io").contains("/does/not/exist"));
     }
 }

@@ -123,13 +123,19 @@ impl Upstream {
     ) -> Result<HeaderValue, UpstreamError> {
         let realm = self.realm(service, credential)?;
         let bytes = match credential {
-            Credential::Anonymous | Credential::Bearer(_) => self.get_token(&realm, service, scope, None).await?,
+            Credential::Anonymous | Credential::Bearer(_) => {
+                self.get_token(&realm, service, scope, None).await?
+            }
             Credential::Identity(refresh) => {
                 let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.reveal())];
                 self.post_token(&realm, service, scope, &form).await?
             }
             Credential::Basic { username, password } => {
-                let form = [("grant_type", "password"), ("username", username.as_str()), ("password", password.reveal())];
+                let form = [
+                    ("grant_type", "password"),
+                    ("username", username.as_str()),
+                    ("password", password.reveal()),
+                ];
                 match self.post_token(&realm, service, scope, &form).await {
                     // A service that knows no POST, or not for passwords.
                     Err(UpstreamError::Denied { status: 400 | 401 | 404 | 405, .. }) => {
@@ -146,10 +152,15 @@ impl Upstream {
 
     /// The URL of a token service, if we go there.
     fn realm(&self, service: &Service, credential: &Credential) -> Result<Uri, UpstreamError> {
-        let refused = |why: String| UpstreamError::refused(self.registry(), format!("its token service {why}"));
+        let refused =
+            |why: String| UpstreamError::refused(self.registry(), format!("its token service {why}"));
         let realm: Uri = service.realm.parse().map_err(|_| refused("has no usable URL".to_owned()))?;
-        let secure = realm.scheme_str() == Some("https");
-        if !secure && !(realm.scheme_str() == Some("http") && self.is_plain()) {
+        let is_secure = match realm.scheme_str() {
+            Some("https") => true,
+            Some("http") => self.is_plain(),
+            _ => false,
+        };
+        if !is_secure {
             return Err(refused("is not asked over plain HTTP".to_owned()));
         }
         self.dialer().check(&realm).map_err(|why| refused(format!("is {why}")))?;
@@ -216,29 +227,42 @@ impl Upstream {
                 return Err(self.pause(crate::pause::Kind::Manifest, response.headers()));
             }
             if status.is_server_error() {
-                return Err(UpstreamError::unavailable(registry, format!("its token service answered {status}")));
+                return Err(UpstreamError::unavailable(
+                    registry,
+                    format!("its token service answered {status}"),
+                ));
             }
             // Redirects too: a token service has no reason to send credentials elsewhere.
             if !status.is_success() {
                 let why = "its token service gives no token".to_owned();
-                return Err(UpstreamError::Denied { registry: registry.to_owned(), status: status.as_u16(), why });
+                return Err(UpstreamError::Denied {
+                    registry: registry.to_owned(),
+                    status: status.as_u16(),
+                    why,
+                });
             }
             let body = response.into_body().collect(ANSWER_LEN_MAX).await;
             body.map_err(|error| UpstreamError::unavailable(registry, format!("its token service: {error}")))
         };
-        let late = || UpstreamError::unavailable(registry, format!("its token service took more than {timeout:?}"));
+        let late =
+            || UpstreamError::unavailable(registry, format!("its token service took more than {timeout:?}"));
         tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_elapsed| Err(late()))
     }
 
     fn read_token(&self, bytes: &[u8]) -> Result<(HeaderValue, Duration), UpstreamError> {
         let invalid = |why: &str| UpstreamError::invalid(self.registry(), format!("its token service {why}"));
-        let answer: Answer = serde_json::from_slice(bytes).map_err(|_| invalid("did not answer with a token"))?;
+        let answer: Answer =
+            serde_json::from_slice(bytes).map_err(|_| invalid("did not answer with a token"))?;
         let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
         if token.is_empty() {
             return Err(invalid("answered without a token"));
         }
-        let value = Credential::Bearer(Secret::new(token)).header().ok_or_else(|| invalid("gave no usable token"))?;
-        let lifetime = answer.expires_in.map_or(LIFETIME_DEFAULT, Duration::from_secs).clamp(LIFETIME_DEFAULT, LIFETIME_MAX);
+        let value =
+            Credential::Bearer(Secret::new(token)).header().ok_or_else(|| invalid("gave no usable token"))?;
+        let lifetime = answer
+            .expires_in
+            .map_or(LIFETIME_DEFAULT, Duration::from_secs)
+            .clamp(LIFETIME_DEFAULT, LIFETIME_MAX);
         Ok((value, lifetime))
     }
 }

@@ -145,7 +145,10 @@ impl Upstream {
         match paused {
             Paused::Asked(left) => UpstreamError::Paused { registry, left },
             Paused::Away(left) => {
-                let why = format!("it did not answer several times in a row; asked again in {} s", left.as_secs() + 1);
+                let why = format!(
+                    "it did not answer several times in a row; asked again in {} s",
+                    left.as_secs() + 1
+                );
                 UpstreamError::Unavailable { registry, why }
             }
         }
@@ -154,7 +157,12 @@ impl Upstream {
     /// Notes that the upstream asked for a pause.
     pub(crate) fn pause(&self, kind: Kind, headers: &HeaderMap) -> UpstreamError {
         let left = self.0.pauses.open(kind, headers);
-        tracing::warn!(registry = self.registry(), ?kind, seconds = left.as_secs(), "the upstream asks for a pause");
+        tracing::warn!(
+            registry = self.registry(),
+            ?kind,
+            seconds = left.as_secs(),
+            "the upstream asks for a pause"
+        );
         UpstreamError::Paused { registry: self.registry().to_owned(), left }
     }
 
@@ -235,7 +243,11 @@ impl Upstream {
     }
 
     /// One request and the redirects that follow from it. The credential goes to the endpoint and to nobody else.
-    async fn follow(&self, ask: &Ask<'_>, authorization: Option<HeaderValue>) -> Result<Response, UpstreamError> {
+    async fn follow(
+        &self,
+        ask: &Ask<'_>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response, UpstreamError> {
         let mut uri = self.url(ask)?;
         for _ in 0..=REDIRECTS_MAX {
             self.0.dialer.check(&uri).map_err(|why| self.refused_at(&uri, &why))?;
@@ -244,7 +256,8 @@ impl Upstream {
             if !is_redirect(response.status()) {
                 return Ok(response);
             }
-            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let location =
+                response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
             let next = resolve(&uri, location)
                 .ok_or_else(|| UpstreamError::invalid(self.registry(), "it redirects to nowhere"))?;
             if uri.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
@@ -313,7 +326,9 @@ impl Upstream {
                 Err(UpstreamError::Paused { registry: registry.to_owned(), left: Duration::from_secs(1) })
             }
             StatusCode::TOO_MANY_REQUESTS => Err(self.pause(ask.kind, response.headers())),
-            StatusCode::REQUEST_TIMEOUT => Err(UpstreamError::unavailable(registry, format!("it answered {status}"))),
+            StatusCode::REQUEST_TIMEOUT => {
+                Err(UpstreamError::unavailable(registry, format!("it answered {status}")))
+            }
             status if status.is_server_error() => {
                 Err(UpstreamError::unavailable(registry, format!("it answered {status}")))
             }

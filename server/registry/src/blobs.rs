@@ -19,7 +19,7 @@ use crate::call::Call;
 use crate::context::Context;
 use crate::error::{self, Answer, Refusal};
 use crate::room::{Crowded, Room};
-use crate::{answer, condition, events, tag_rights};
+use crate::{answer, condition, copies, events, tag_rights};
 
 /// Reads that wait between disk and network. With one waiting and one being read, disk and network work at the same time, and a
 /// reader of the largest blobs holds 12 MiB.
@@ -33,7 +33,13 @@ const SMALL_LEN: u64 = 64 * 1024;
 
 /// GET and HEAD.
 pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, digest: Digest) -> Answer {
-    let Some(size) = cx.blob_in(repository, &digest).await? else { return Err(error::blob_unknown(&digest)) };
+    let size = match cx.blob_in(repository, &digest).await? {
+        Some(size) => size,
+        None => {
+            let coming = copies::bring(cx, repository, &digest, call.method == Method::GET).await?;
+            coming.ok_or_else(|| error::blob_unknown(&digest))?
+        }
+    };
     if let Some(answer) = condition::of_read(call, &digest)? {
         return Ok(answer);
     }

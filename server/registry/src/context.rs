@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use shoal_api::Leases;
 use shoal_api::audit::{Audit, NoAudit};
 use shoal_api::events::{Events, NoEvents};
 use shoal_api::tags::Tags;
+use shoal_api::{Copies, Leases};
 use shoal_oci::{Digest, Repository};
 use shoal_store::Store;
 use shoal_telemetry::RegistryMetrics;
@@ -32,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) options: RegistryOptions,
     pub(crate) events: Arc<dyn Events>,
     pub(crate) audit: Arc<dyn Audit>,
+    /// Who fills repositories from upstreams, if anybody does.
+    pub(crate) copies: Option<Arc<dyn Copies>>,
 }
 
 impl Context {
@@ -56,6 +58,7 @@ impl Context {
             options,
             events: Arc::new(NoEvents),
             audit: Arc::new(NoAudit),
+            copies: None,
         }
     }
 

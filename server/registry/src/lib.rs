@@ -15,6 +15,7 @@ mod call;
 mod caller;
 mod condition;
 mod context;
+mod copies;
 mod error;
 mod events;
 mod gate;
@@ -43,10 +44,10 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, Method};
-use shoal_api::Leases;
 use shoal_api::audit::Audit;
 use shoal_api::events::Events;
 use shoal_api::tags::Tags;
+use shoal_api::{Copies, Leases};
 use shoal_http::{Handler, Request, Response};
 use shoal_oci::Route;
 use shoal_store::Store;
@@ -88,6 +89,16 @@ impl Registry {
         match Arc::get_mut(&mut self.0) {
             Some(cx) => (cx.events, cx.audit) = (events, audit),
             None => tracing::error!("the registry is in use already; it tells of nothing"),
+        }
+        self
+    }
+
+    /// The same registry, in which some repositories are filled by `copies`. To be called before the registry is cloned.
+    #[must_use]
+    pub fn with_copies(mut self, copies: Arc<dyn Copies>) -> Self {
+        match Arc::get_mut(&mut self.0) {
+            Some(cx) => cx.copies = Some(copies),
+            None => tracing::error!("the registry is in use already; it has no copies of upstreams"),
         }
         self
     }
@@ -139,6 +150,7 @@ impl Registry {
         if !allowed.contains(&call.method) {
             return Err(methods::not_allowed(allowed));
         }
+        copies::check_change(cx, &route, &call.method)?;
         // HEAD is GET without a body; the few handlers that can save work look at the method.
         let method = if call.method == Method::HEAD { Method::GET } else { call.method.clone() };
         match (route, method.as_str()) {
@@ -184,7 +196,7 @@ impl Registry {
 #[async_trait]
 impl Handler for Registry {
     async fn handle(&self, request: Request, peer: SocketAddr) -> Response {
-        let (name, mut response) = match Route::parse(request.uri().path()) {
+        let (name, mut response) = match copies::route(&self.0, request.uri()) {
             Ok(route) => (RouteName::of(&route), self.begin(route, request, peer).await),
             Err(_) if self.0.options.guard.has_tokens() && request.uri().path() == token::PATH => {
                 (RouteName::TOKEN, token::answer(&self.0, request, peer).await)

@@ -17,11 +17,15 @@ use shoal_oci::{
 use crate::call::Call;
 use crate::context::Context;
 use crate::error::{self, Answer, Refusal};
-use crate::{answer, condition, events, tag_rights};
+use crate::{answer, condition, copies, events, tag_rights};
 
 /// GET and HEAD.
 pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, reference: &Reference) -> Answer {
-    let digest = look_up(cx, repository, reference).await?.digest;
+    let copied = copies::resolve(cx, repository, reference).await?;
+    let digest = match &copied {
+        Some(resolution) => resolution.digest,
+        None => look_up(cx, repository, reference).await?.digest,
+    };
     // Looked up once more after the vouch, because retention may have removed it in between; from now on it stays for a while.
     cx.leases.vouch(repository, &digest).await;
     let found = look_up(cx, repository, &Reference::Digest(digest)).await?;
@@ -29,16 +33,31 @@ pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, refe
     if call.method == Method::GET || matches!(reference, Reference::Tag(_)) {
         cx.tags.pulled(repository, reference);
     }
-    if let Some(answer) = condition::of_read(call, &found.digest)? {
-        return Ok(answer);
+    let mut response = match condition::of_read(call, &found.digest)? {
+        Some(answer) => answer,
+        None => content(cx, call, repository, reference, &found),
+    };
+    if let Some(resolution) = &copied {
+        copies::tell(&mut response, resolution);
     }
-    let mut response = answer::content(&found.digest, content_type(&found), found.bytes.len() as u64);
+    Ok(response)
+}
+
+/// 200 with the document, or with its head alone.
+fn content(
+    cx: &Context,
+    call: &Call,
+    repository: &Repository,
+    reference: &Reference,
+    found: &shoal_api::tags::Manifest,
+) -> Response {
+    let mut response = answer::content(&found.digest, content_type(found), found.bytes.len() as u64);
     if call.method == Method::GET {
-        events::manifest_pulled(cx, call, repository, reference, &found);
+        events::manifest_pulled(cx, call, repository, reference, found);
         cx.metrics.sent_bytes.inc_by(found.bytes.len() as u64);
         *response.body_mut() = Body::from(found.bytes.clone());
     }
-    Ok(response)
+    response
 }
 
 async fn look_up(

@@ -95,7 +95,8 @@ async fn other_bytes_than_were_asked_for_are_not_taken() {
     let lies: [&[(&str, &str)]; 2] =
         [&[("content-range", "bytes 3-19/20")], &[("content-range", "bytes 7-30/31")]];
     for lie in lies {
-        let fake = Fake::start(move |_, number| if number == 0 { part(0, 7) } else { answer(206, lie, "x") }).await;
+        let fake =
+            Fake::start(move |_, number| if number == 0 { part(0, 7) } else { answer(206, lie, "x") }).await;
         let error = fetch(&fake).await.unwrap_err();
         assert!(matches!(error, UpstreamError::Invalid { .. }), "{error}");
     }

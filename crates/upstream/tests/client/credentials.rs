@@ -42,7 +42,10 @@ fn with(fake: &Fake, source: CredentialSource) -> shoal_upstream::Upstream {
 }
 
 fn password() -> CredentialSource {
-    CredentialSource::Fixed(Credential::Basic { username: "bot".to_owned(), password: Secret::new("hunter2") })
+    CredentialSource::Fixed(Credential::Basic {
+        username: "bot".to_owned(),
+        password: Secret::new("hunter2"),
+    })
 }
 
 #[tokio::test]

@@ -38,7 +38,9 @@ async fn a_manifest_comes_byte_for_byte_with_its_type() {
 #[tokio::test]
 async fn wrong_bytes_and_endless_documents_are_not_taken() {
     let fake = Fake::start(|asked, _| match asked.path.rsplit('/').next() {
-        Some("lied") => answer(200, &[("docker-content-digest", &Digest::sha256(b"x").to_string())], MANIFEST),
+        Some("lied") => {
+            answer(200, &[("docker-content-digest", &Digest::sha256(b"x").to_string())], MANIFEST)
+        }
         Some("huge") => answer(200, &[], vec![b' '; MANIFEST_SIZE_MAX as usize + 1]),
         _ => answer(200, &[], MANIFEST),
     })

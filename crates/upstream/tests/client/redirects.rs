@@ -58,7 +58,8 @@ async fn a_redirect_from_https_to_http_is_not_followed() {
     let location = format!("http://{}/x", store.addr);
     let directory = tempfile::tempdir().unwrap();
     let (tls, ca) = tls(directory.path());
-    let fake = Fake::start_with(Some(tls), Box::new(move |_, _| answer(302, &[("location", &location)], ""))).await;
+    let fake =
+        Fake::start_with(Some(tls), Box::new(move |_, _| answer(302, &[("location", &location)], ""))).await;
     let mut options = fake.options();
     options.endpoint = Some(format!("https://{}", fake.addr));
     options.hosts = vec![store.addr.to_string()];
@@ -88,6 +89,9 @@ async fn redirects_end() {
     }
     for nowhere in ["", "file:///etc/passwd", "javascript:alert(1)"] {
         *own.lock().unwrap() = nowhere.to_owned();
-        assert!(matches!(fetch(&fake.client()).await.unwrap_err(), UpstreamError::Invalid { .. }), "{nowhere}");
+        assert!(
+            matches!(fetch(&fake.client()).await.unwrap_err(), UpstreamError::Invalid { .. }),
+            "{nowhere}"
+        );
     }
 }

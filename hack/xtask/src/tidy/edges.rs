@@ -36,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Work in the background of the server; like the roles, they meet others only through `api`.
     ("collect", &["oci", "metadata", "store", "api", "telemetry"]),
     ("events", &["oci", "metadata", "api", "http", "telemetry"]),
+    ("copies", &["oci", "upstream", "api", "http", "telemetry"]),
     // Programs.
     ("agent", &["oci", "grant", "swarm-types", "store", "swarm", "api", "http", "config", "telemetry"]),
     (
@@ -59,6 +60,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "grant",
             "collect",
             "events",
+            "upstream",
+            "copies",
         ],
     ),
     ("ctl", &["oci", "auth", "ring", "swarm-types", "api", "http"]),
