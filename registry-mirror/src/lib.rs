@@ -29,5 +29,6 @@ pub mod signals;
 pub mod trace;
 mod tracker_check;
 mod upkeep;
+mod upstream;
 pub mod web_seed;
 pub mod why;

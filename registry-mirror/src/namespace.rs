@@ -73,8 +73,7 @@ impl Namespaces {
     pub fn candidates(&self, host: Option<&Host>, repository: &Repository) -> Vec<Repository> {
         let Some(host) = host else { return vec![repository.clone()] };
         if self.listed.is_empty() {
-            // A host with a port has no repository of its own name: a colon is not in the grammar.
-            return joined(host.as_str(), repository).into_iter().chain([repository.clone()]).collect();
+            return of_host(host, repository).into_iter().chain([repository.clone()]).collect();
         }
         let prefix =
             self.listed.iter().find(|(known, _)| same_registry(known, host)).map(|(_, prefix)| prefix);
@@ -85,6 +84,19 @@ impl Namespaces {
         }
     }
 }
+
+/// The repository that is named after a registry, which is what the server calls its copy of that registry's: Docker Hub by its one name
+/// and with what people leave out, and `_` before a port, because a colon is not in the grammar.
+fn of_host(host: &Host, repository: &Repository) -> Option<Repository> {
+    let name = canonical(host.as_str());
+    if name == DOCKER_HUB && !repository.as_str().contains('/') {
+        return joined(&format!("{name}/library"), repository);
+    }
+    joined(&name.replace(':', "_"), repository)
+}
+
+/// Docker Hub as images name it.
+const DOCKER_HUB: &str = "docker.io";
 
 /// `prefix/repository`, when that is a valid name.
 fn joined(prefix: &str, repository: &Repository) -> Option<Repository> {
@@ -98,7 +110,7 @@ fn same_registry(a: &Host, b: &Host) -> bool {
 
 fn canonical(host: &str) -> &str {
     match host {
-        "registry-1.docker.io" | "index.docker.io" => "docker.io",
+        "registry-1.docker.io" | "index.docker.io" => DOCKER_HUB,
         other => other,
     }
 }
@@ -122,7 +134,9 @@ mod tests {
         let all = Namespaces::default();
         assert_eq!(names(&all, None, "team/app"), ["team/app"]);
         assert_eq!(names(&all, Some("r.example.com"), "team/app"), ["r.example.com/team/app", "team/app"]);
-        assert_eq!(names(&all, Some("localhost:5000"), "team/app"), ["team/app"]);
+        assert_eq!(names(&all, Some("localhost:5000"), "team/app"), ["localhost_5000/team/app", "team/app"]);
+        assert_eq!(names(&all, Some("[::1]:5000"), "team/app"), ["team/app"]);
+        assert_eq!(names(&all, Some("index.docker.io"), "nginx"), ["docker.io/library/nginx", "nginx"]);
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub struct Resolved {
     pub media_type: String,
     /// When the server said so, in seconds since 1970.
     pub checked_at: u64,
+    /// Whether the repository is a copy of an upstream's.
+    #[serde(default)]
+    pub is_copy: bool,
 }
 
 impl Resolved {
@@ -39,6 +42,7 @@ impl Resolved {
             digest,
             media_type,
             checked_at: seconds(SystemTime::now()),
+            is_copy: false,
         }
     }
 

@@ -11,22 +11,30 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderValue, Method, StatusCode};
+use shoal_api::copies::FRESHNESS;
+use shoal_api::{CopyErrorKind, Freshness as CopyFreshness};
 use shoal_http::{Body, Client};
 use shoal_oci::media_type::MANIFEST_ACCEPT;
 use shoal_oci::{Digest, Host, MANIFEST_SIZE_MAX, Reference, Repository, Route, reply};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::fetch::{BlobStream, Fetch, FetchError};
 use crate::hedge::{PATIENCE, hedged};
 use crate::leads::Leads;
 use crate::manifest_cache::ManifestCache;
 use crate::namespace::Namespaces;
 use crate::recent::Recent;
 use crate::references::{References, Resolved};
+use crate::upstream::Through;
 
 /// For one resolution in all. A runtime waits for the manifest before it does anything else, and containerd 2.3 gives up after 30 s;
 /// a server on the same network answers in milliseconds or is down.
 const BUDGET: Duration = Duration::from_secs(3);
+
+/// The same for what a runtime names with its registry's host, and nothing is remembered of: the server may have to ask that registry, for a
+/// token first, and across an ocean.
+const BUDGET_THROUGH: Duration = Duration::from_secs(12);
 
 /// Names that mean several repositories, of which one was found to have the manifest: far more than a machine pulls in a day.
 const FOUND_MAX: usize = 1_000;
@@ -42,6 +50,17 @@ pub struct Found {
     pub bytes: Bytes,
     /// Who says so.
     pub freshness: Freshness,
+    /// What the server said of its copy of an upstream's repository; `None` for its own.
+    pub copy: Option<Copied>,
+}
+
+/// What a server says of a manifest of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Who says what the reference means.
+    pub freshness: CopyFreshness,
+    /// How long ago the upstream said so, in seconds.
+    pub age: Option<u64>,
 }
 
 /// Who says that a reference means a manifest.
@@ -80,6 +99,7 @@ struct Inner {
     references: References,
     manifests: ManifestCache,
     leads: Leads,
+    through: Through,
     /// Of several candidates, by the first of them, the one that had the last manifest.
     found: Recent<Repository, Repository>,
 }
@@ -89,6 +109,16 @@ enum Answer {
     Found(Box<Found>),
     NotFound,
     Unreachable(String),
+    /// An answer about a copy, for which no other candidate is asked.
+    OfCopy(Box<Answer>),
+}
+
+/// What one GET brought.
+enum Got {
+    Found(Found),
+    NotFound,
+    /// The server has a copy of what is meant, and cannot give this of it.
+    OfCopy(CopyErrorKind),
 }
 
 impl Resolver {
@@ -102,12 +132,26 @@ impl Resolver {
         leads: Leads,
     ) -> Self {
         let found = Recent::new(FOUND_MAX);
-        Self(Arc::new(Inner { server, client, namespaces, references, manifests, leads, found }))
+        let through = Through::new(server.clone(), client.clone());
+        Self(Arc::new(Inner { server, client, namespaces, references, manifests, leads, through, found }))
     }
 
     /// The repositories on the server that may be meant.
     pub fn candidates(&self, host: Option<&Host>, repository: &Repository) -> Vec<Repository> {
         self.0.namespaces.candidates(host, repository)
+    }
+
+    /// Opens a blob of one of `repositories`; one of a copy is brought to the cluster first.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn open(
+        &self,
+        fetch: &Fetch,
+        digest: &Digest,
+        repositories: &[Repository],
+    ) -> Result<BlobStream, FetchError> {
+        self.0.through.open(fetch, digest, repositories).await
     }
 
     /// The same for a blob: first the one whose manifest was asked for, of which the blob will be.
@@ -153,9 +197,14 @@ impl Resolver {
         if let Reference::Digest(_) = reference
             && let Some(found) = self.remembered(&candidates, reference).await
         {
-            return Ok(Found { freshness: Freshness::Immutable, ..found });
+            let copy = found.copy.map(|_| Copied { freshness: CopyFreshness::Immutable, age: None });
+            return Ok(Found { freshness: Freshness::Immutable, copy, ..found });
         }
-        let deadline = Instant::now() + BUDGET;
+        let budget = match host {
+            Some(_) if self.remembered(&candidates, reference).await.is_none() => BUDGET_THROUGH,
+            _ => BUDGET,
+        };
+        let deadline = Instant::now() + budget;
         let mut unreachable = None;
         let mut ahead = self.ask_ahead(&candidates, reference, deadline);
         for candidate in &candidates {
@@ -174,6 +223,12 @@ impl Resolver {
                 }
                 Answer::NotFound => {}
                 Answer::Unreachable(why) => unreachable = Some(why),
+                Answer::OfCopy(last) => {
+                    if let Answer::Unreachable(why) = *last {
+                        unreachable = Some(why);
+                    }
+                    break;
+                }
             }
         }
         let Some(why) = unreachable else { return Err(ResolveError::NotFound) };
@@ -218,18 +273,31 @@ impl Resolver {
             Reference::Tag(_) => self.remembered(std::slice::from_ref(repository), reference).await,
             Reference::Digest(_) => None,
         };
-        let asked =
-            tokio::time::timeout_at(deadline, self.0.request(repository, reference, known.as_ref())).await;
+        let asked = tokio::time::timeout_at(
+            deadline,
+            self.0.request(repository, reference, known.as_ref(), deadline),
+        )
+        .await;
         match asked {
-            Err(_elapsed) => {
-                Answer::Unreachable(format!("{} did not answer within {BUDGET:?}", self.0.server))
-            }
+            Err(_elapsed) => Answer::Unreachable(format!("{} did not answer in time", self.0.server)),
             Ok(Err(why)) => Answer::Unreachable(why),
-            Ok(Ok(None)) => {
+            Ok(Ok(Got::NotFound)) => {
                 self.forget(repository, reference).await;
                 Answer::NotFound
             }
-            Ok(Ok(Some(found))) => {
+            Ok(Ok(Got::OfCopy(kind))) => {
+                self.0.through.note(repository);
+                Answer::OfCopy(Box::new(match kind {
+                    CopyErrorKind::Unavailable => {
+                        Answer::Unreachable("the upstream cannot be asked".to_owned())
+                    }
+                    CopyErrorKind::NotFound | CopyErrorKind::Refused => {
+                        self.forget(repository, reference).await;
+                        Answer::NotFound
+                    }
+                }))
+            }
+            Ok(Ok(Got::Found(found))) => {
                 self.remember(repository, reference, &found).await;
                 Answer::Found(Box::new(found))
             }
@@ -258,16 +326,24 @@ impl Inner {
         let bytes = self.manifests.get(&resolved.digest)?;
         self.leads.note_manifest(&resolved.digest, &resolved.media_type, &bytes);
         let freshness = Freshness::Stale(resolved.age());
-        Some(Found { digest: resolved.digest, media_type: resolved.media_type, bytes, freshness })
+        let copy = resolved.is_copy.then_some(Copied { freshness: CopyFreshness::Stale, age: None });
+        if copy.is_some() {
+            self.through.note(repository);
+        }
+        Some(Found { digest: resolved.digest, media_type: resolved.media_type, bytes, freshness, copy })
     }
 
     /// Keeps an answer under the reference and under the digest, by which the runtime asks next.
     fn keep(&self, repository: &Repository, reference: &Reference, found: &Found) {
         self.leads.note_manifest(&found.digest, &found.media_type, &found.bytes);
+        if found.copy.is_some() {
+            self.through.note(repository);
+        }
         let by_digest = Reference::Digest(found.digest);
         let kept = self.manifests.put(&found.digest, &found.bytes).and_then(|()| {
             for reference in [reference, &by_digest] {
                 let resolved = Resolved::new(repository, reference, found.digest, found.media_type.clone());
+                let resolved = Resolved { is_copy: found.copy.is_some(), ..resolved };
                 self.references.put(repository, reference, &resolved)?;
             }
             Ok(())
@@ -277,13 +353,14 @@ impl Inner {
         }
     }
 
-    /// One GET at the server. `None` when the server says that there is no such manifest.
+    /// One GET at the server.
     async fn request(
         &self,
         repository: &Repository,
         reference: &Reference,
         known: Option<&Found>,
-    ) -> Result<Option<Found>, String> {
+        deadline: Instant,
+    ) -> Result<Got, String> {
         let route = Route::Manifest { repository: repository.clone(), reference: reference.clone() };
         let url = format!("{}{}", self.server, route.to_path());
         let response = hedged(PATIENCE, || async {
@@ -293,18 +370,33 @@ impl Inner {
                 request = request.header(IF_NONE_MATCH, reply::etag(&known.digest));
             }
             let request = request.body(Body::empty()).map_err(|error| error.to_string())?;
-            self.client.send(request, BUDGET).await.map_err(|error| error.to_string())
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.client.send(request, left).await.map_err(|error| error.to_string())
         });
         let response = response.await?;
+        let copy = copied(&response);
         match (response.status(), known) {
-            (StatusCode::OK, _) => read(response, reference).await.map(Some),
+            (StatusCode::OK, _) => Ok(Got::Found(Found { copy, ..read(response, reference).await? })),
             (StatusCode::NOT_MODIFIED, Some(known)) => {
-                Ok(Some(Found { freshness: Freshness::Server, ..known.clone() }))
+                Ok(Got::Found(Found { freshness: Freshness::Server, copy, ..known.clone() }))
             }
-            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (StatusCode::NOT_FOUND, _) => {
+                let said = text(&response, FRESHNESS).and_then(CopyErrorKind::parse);
+                Ok(said.map_or(Got::NotFound, Got::OfCopy))
+            }
             (status, _) => Err(format!("{url} answered {status}")),
         }
     }
+}
+
+fn text<'a>(response: &'a shoal_http::Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// What an answer says of a copy; `None` when it is about no copy.
+fn copied(response: &shoal_http::Response) -> Option<Copied> {
+    let freshness = text(response, FRESHNESS).and_then(CopyFreshness::parse)?;
+    Some(Copied { freshness, age: text(response, "age").and_then(|age| age.parse().ok()) })
 }
 
 /// Reads and checks a manifest that the server sent.
@@ -324,5 +416,5 @@ async fn read(response: shoal_http::Response, reference: &Reference) -> Result<F
         Some(expected) => return Err(format!("the server sent bytes that are not {expected}")),
         None => Digest::sha256(&bytes),
     };
-    Ok(Found { digest, media_type, bytes, freshness: Freshness::Server })
+    Ok(Found { digest, media_type, bytes, freshness: Freshness::Server, copy: None })
 }

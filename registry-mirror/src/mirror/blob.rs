@@ -50,7 +50,7 @@ pub(super) async fn serve(
         rooms.metrics.request(RequestKind::Blob, AnswerSource::Miss);
         return Err(OciError::new(ErrorCode::BlobUnknown, "this mirror does not answer for that registry"));
     }
-    let mut stream = rooms.fetch.open(digest, &repositories).await.map_err(refused)?;
+    let mut stream = rooms.resolver.open(&rooms.fetch, digest, &repositories).await.map_err(refused)?;
     pull.waited(started, || "somebody who has it".to_owned());
     let selection = selection(request, digest, stream.size());
     let head = reply::blob(digest, stream.size(), &selection);

@@ -3,14 +3,15 @@
 use std::time::Instant;
 
 use http::header::{AGE, IF_NONE_MATCH, WARNING};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use shoal_api::copies::FRESHNESS;
 use shoal_http::{Body, Request, Response};
 use shoal_oci::manifest::Manifest;
 use shoal_oci::{ErrorCode, Host, OciError, Reference, Repository, reply};
 use shoal_telemetry::rooms::mirror::{AnswerSource, RequestKind};
 
 use super::{Rooms, with_headers};
-use crate::resolve::{Found, Freshness, ResolveError};
+use crate::resolve::{Copied, Found, Freshness, ResolveError};
 use crate::why::{self, Pull};
 
 /// Answers GET and HEAD of a manifest.
@@ -89,6 +90,9 @@ fn respond(request: &Request, found: &Found) -> Response {
     } else {
         with_headers(StatusCode::OK, &headers, Body::from(found.bytes.clone()))
     };
+    if let Some(copy) = &found.copy {
+        tell(&mut response, copy);
+    }
     if let Freshness::Stale(age) = found.freshness {
         response.headers_mut().insert(AGE, HeaderValue::from(age.as_secs()));
         response
@@ -96,4 +100,13 @@ fn respond(request: &Request, found: &Found) -> Response {
             .insert(WARNING, HeaderValue::from_static("110 - \"the server cannot be reached\""));
     }
     response
+}
+
+/// Says what the server said of its copy: who vouches for the answer, and how long ago the upstream said so.
+fn tell(response: &mut Response, copy: &Copied) {
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static(FRESHNESS), HeaderValue::from_static(copy.freshness.as_str()));
+    if let Some(age) = copy.age {
+        headers.insert(AGE, HeaderValue::from(age));
+    }
 }

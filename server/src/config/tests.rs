@@ -115,7 +115,7 @@ fn the_page_for_operators_shows_every_key_with_its_default() {
 
 #[test]
 fn examples_for_operators_are_configurations_without_a_mistake() {
-    for page in ["server.md", "storage.md"] {
+    for page in ["server.md", "storage.md", "upstreams.md"] {
         for example in examples(page) {
             let config = read(&example).unwrap_or_else(|errors| panic!("{page}: {errors}\n{example}"));
             assert_eq!(config.problems(), [], "{page}\n{example}");
