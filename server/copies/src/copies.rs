@@ -137,6 +137,3 @@ impl Copies for LocalCopies {
         self.0.arrivals.is_coming(copy, digest)
     }
 }
-
-#[cfg(test)]
-mod tests;

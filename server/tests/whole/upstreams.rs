@@ -156,7 +156,7 @@ async fn guarded(data: &Path, tokens: bool) -> App {
     std::fs::write(&passwords, shoal_auth::password_line("bot", "hunter2").unwrap()).unwrap();
     let policy = [
         json!({"subjects": ["anonymous"], "repositories": ["**"], "actions": ["push"]}),
-        json!({"subjects": ["user:bot"], "repositories": ["team/**"], "actions": ["pull"]}),
+        json!({"subjects": ["authenticated"], "repositories": ["team/**"], "actions": ["pull"]}),
     ];
     let auth = json!({"htpasswd": passwords, "policy": policy, "token": {"enabled": tokens}});
     config.auth = Some(serde_json::from_value(auth).unwrap());
