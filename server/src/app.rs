@@ -233,10 +233,7 @@ impl Rooms {
             options,
         );
         let registry = registry.with_witnesses(Arc::clone(&witnesses.events), Arc::clone(&witnesses.audit));
-        let registry = match copies {
-            Some(copies) => registry.with_copies(copies),
-            None => registry,
-        };
+        let registry = registry.with_copies(copies);
         Ok(Self { store, tags, origin, tracker, registry, guard, rights, upkeep, witnesses })
     }
 

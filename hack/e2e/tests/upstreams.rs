@@ -44,7 +44,7 @@ async fn containerd_and_podman_pull_through_and_go_on_while_the_upstream_is_down
     podman.run(&["pull", &name])?;
     let printed = podman.run_image(&name)?;
     ensure!(printed == "from afar\n", "{printed}");
-    let size: u64 = made.blobs().iter().map(|blob| blob.size).sum();
+    let size: u64 = made.blobs().map(|blob| blob.size).sum();
     let all = near.metrics().await?.sum("shoal_upstream_received_bytes_total", &[]);
     ensure!(all == fetched && fetched <= size as f64 * 1.02, "{all} bytes came from the upstream for {size}");
     Ok(())

@@ -213,7 +213,6 @@ pub(crate) fn of_upstream(error: &UpstreamError) -> CopyError {
     CopyError::new(kind, error.to_string())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 pub(crate) fn memory_failed(error: TagsError) -> CopyError {
     CopyError::new(CopyErrorKind::Unavailable, error.message)
 }

@@ -93,11 +93,11 @@ impl Registry {
         self
     }
 
-    /// The same registry, in which some repositories are filled by `copies`. To be called before the registry is cloned.
+    /// The same registry, in which some repositories are filled by `copies`, if there are any. To be called before the registry is cloned.
     #[must_use]
-    pub fn with_copies(mut self, copies: Arc<dyn Copies>) -> Self {
+    pub fn with_copies(mut self, copies: Option<Arc<dyn Copies>>) -> Self {
         match Arc::get_mut(&mut self.0) {
-            Some(cx) => cx.copies = Some(copies),
+            Some(cx) => cx.copies = copies,
             None => tracing::error!("the registry is in use already; it has no copies of upstreams"),
         }
         self
