@@ -32,9 +32,12 @@ use crate::upstream::Through;
 /// a server on the same network answers in milliseconds or is down.
 const BUDGET: Duration = Duration::from_secs(3);
 
-/// The same for what a runtime names with its registry's host, and nothing is remembered of: the server may have to ask that registry, for a
-/// token first, and across an ocean.
-const BUDGET_THROUGH: Duration = Duration::from_secs(12);
+/// How much longer the server may take when nothing is remembered and it answers other questions: then it asks an upstream, for a token first
+/// and across an ocean. A runtime waits for 30 s.
+const BUDGET_MORE: Duration = Duration::from_secs(9);
+
+/// For the server to say that it lives.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
 /// Names that mean several repositories, of which one was found to have the manifest: far more than a machine pulls in a day.
 const FOUND_MAX: usize = 1_000;
@@ -200,11 +203,7 @@ impl Resolver {
             let copy = found.copy.map(|_| Copied { freshness: CopyFreshness::Immutable, age: None });
             return Ok(Found { freshness: Freshness::Immutable, copy, ..found });
         }
-        let budget = match host {
-            Some(_) if self.remembered(&candidates, reference).await.is_none() => BUDGET_THROUGH,
-            _ => BUDGET,
-        };
-        let deadline = Instant::now() + budget;
+        let deadline = Instant::now() + BUDGET;
         let mut unreachable = None;
         let mut ahead = self.ask_ahead(&candidates, reference, deadline);
         for candidate in &candidates {
@@ -273,11 +272,12 @@ impl Resolver {
             Reference::Tag(_) => self.remembered(std::slice::from_ref(repository), reference).await,
             Reference::Digest(_) => None,
         };
-        let asked = tokio::time::timeout_at(
-            deadline,
-            self.0.request(repository, reference, known.as_ref(), deadline),
-        )
-        .await;
+        let last = deadline + BUDGET_MORE;
+        let mut question = std::pin::pin!(self.0.request(repository, reference, known.as_ref(), last));
+        let mut asked = tokio::time::timeout_at(deadline, question.as_mut()).await;
+        if asked.is_err() && known.is_none() && self.0.lives().await {
+            asked = tokio::time::timeout_at(last, question).await;
+        }
         match asked {
             Err(_elapsed) => Answer::Unreachable(format!("{} did not answer in time", self.0.server)),
             Ok(Err(why)) => Answer::Unreachable(why),
@@ -320,6 +320,13 @@ impl Resolver {
 }
 
 impl Inner {
+    /// Whether the server answers at all.
+    async fn lives(&self) -> bool {
+        let request = http::Request::get(format!("{}/v2/", self.server)).body(Body::empty());
+        let Ok(request) = request else { return false };
+        self.client.send(request, SIGN_OF_LIFE).await.is_ok()
+    }
+
     /// What is on disk for a reference.
     fn recall(&self, repository: &Repository, reference: &Reference) -> Option<Found> {
         let resolved = self.references.get(repository, reference)?;
