@@ -13,8 +13,8 @@ use http::HeaderValue;
 use shoal_config::Secret;
 use tokio::time::Instant;
 
+use crate::credential_program;
 use crate::docker_config::DockerConfig;
-use crate::helper;
 use crate::name::RegistryName;
 
 /// How long what a file or a helper gave is used. A helper may ask a cloud; a refused credential is asked for again at once.
@@ -131,7 +131,7 @@ impl Credentials {
             CredentialSource::DockerConfig(path) => {
                 DockerConfig::read(path.clone()).await?.credential(&self.registry).await
             }
-            CredentialSource::Helper(name) => helper::get(name, &self.registry).await,
+            CredentialSource::Helper(name) => credential_program::get(name, &self.registry).await,
         }
     }
 

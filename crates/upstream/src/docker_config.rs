@@ -9,7 +9,7 @@ use serde::Deserialize;
 use shoal_config::Secret;
 
 use crate::credential::{Credential, text_of};
-use crate::helper;
+use crate::credential_program;
 use crate::name::RegistryName;
 
 /// The longest file that is read.
@@ -60,14 +60,14 @@ impl DockerConfig {
         if let Some(name) =
             self.cred_helpers.iter().find(|(key, _)| is_of(key, registry)).map(|(_, name)| name)
         {
-            return helper::get(name, registry).await;
+            return credential_program::get(name, registry).await;
         }
         let entry = self.auths.iter().find(|(key, _)| is_of(key, registry)).map(|(_, entry)| entry);
         let written = entry.map(Entry::credential).transpose()?.flatten();
         match written {
             Some(credential) => Ok(credential),
             None if self.creds_store.is_empty() => Ok(Credential::Anonymous),
-            None => helper::get(&self.creds_store, registry).await,
+            None => credential_program::get(&self.creds_store, registry).await,
         }
     }
 }

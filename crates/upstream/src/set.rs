@@ -8,8 +8,8 @@ use shoal_http::{Client, ClientOptions, ClientTls, ClientTlsFiles, TlsError};
 use shoal_telemetry::UpstreamMetrics;
 
 use crate::credential::{CredentialSource, Credentials};
+use crate::credential_program;
 use crate::dialer::{Dialer, host_and_port};
-use crate::helper;
 use crate::name::RegistryName;
 use crate::options::UpstreamOptions;
 use crate::pause::Pauses;
@@ -201,7 +201,7 @@ fn problem(options: &UpstreamOptions) -> Option<String> {
         return Some(format!("`{host}` in `hosts` is no host; write host or host:port"));
     }
     match &options.credentials {
-        CredentialSource::Helper(name) if !helper::is_name(name) => Some(format!("`{name}` is no name of a credential helper")),
+        CredentialSource::Helper(name) if !credential_program::is_name(name) => Some(format!("`{name}` is no name of a credential helper")),
         CredentialSource::Anonymous | CredentialSource::DockerConfig(_) | CredentialSource::Helper(_) => None,
         // They would go to every registry that a stranger can name.
         _ if !is_one => Some("a pattern has no credentials of its own; use `docker_config` or `credential_helper`, which know the registries".to_owned()),
