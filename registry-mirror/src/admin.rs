@@ -1,90 +1,52 @@
-//! The agent's admin port, beside the probes: `GET /status`, and `GET` and `PUT /limits`, in JSON.
+//! The agent's admin port, beside the probes: what it does, why, and what an operator can have it do. JSON, and no question who asks.
+
+mod control;
+mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
-use serde::Serialize;
+use shoal_http::query::value;
 use shoal_http::{Handler, Request, Response, json};
 use shoal_oci::Digest;
 use shoal_store::Store;
-use shoal_swarm::{BlobStatus, Shaper, Swarm};
+use shoal_swarm::{Shaper, Swarm};
 
+use crate::announcer::TrackerAnnouncer;
+use crate::drain::Drain;
 use crate::limits::RateSettings;
+use crate::pins::Pins;
+use crate::preheat::Preheats;
+use crate::resolve::Resolver;
+use crate::trace::TraceId;
+use crate::why::Journal;
 
 /// The longest body of `PUT /limits` in bytes.
 const LIMITS_LEN_MAX: usize = 4096;
 
+/// Records of pulls that are shown unless more are asked for.
+const RECORDS_SHOWN: usize = 20;
+
+/// What is known here, for whoever asks for something else.
+const PATHS: &str =
+    "known here: /status /limits /why /pins /evict /drain /preheat /livez /readyz /health /metrics";
+
 /// Answers the operator beside the agent.
 pub struct AdminHandler {
-    swarm: Swarm,
-    store: Store,
-    shaper: Arc<Shaper>,
-}
-
-/// The state of the agent at one moment.
-#[derive(Debug, Serialize)]
-struct Status {
-    program: &'static str,
-    version: &'static str,
-    cache: CacheStatus,
-    swarm: Vec<DownloadStatus>,
-}
-
-#[derive(Debug, Serialize)]
-struct CacheStatus {
-    bytes: u64,
-    capacity_bytes: Option<u64>,
-    blobs: usize,
-    partial_bytes: u64,
-    evictions: u64,
-}
-
-/// One blob that this agent fetches, or serves from memory of it.
-#[derive(Debug, Serialize)]
-struct DownloadStatus {
-    digest: Digest,
-    phase: String,
-    size: u64,
-    pieces: u32,
-    pieces_present: u32,
-    peers: u32,
-    readers: u32,
-    received_from_owners_bytes: u64,
-    received_from_peers_bytes: u64,
-    received_from_web_seeds_bytes: u64,
-    sent_bytes: u64,
-    duplicate_pieces: u64,
-    corrupt_pieces: u64,
-}
-
-impl From<BlobStatus> for DownloadStatus {
-    fn from(blob: BlobStatus) -> Self {
-        Self {
-            digest: blob.digest,
-            phase: format!("{:?}", blob.phase).to_lowercase(),
-            size: blob.size,
-            pieces: blob.count,
-            pieces_present: blob.have,
-            peers: blob.peers,
-            readers: blob.readers,
-            received_from_owners_bytes: blob.received.owner_bytes,
-            received_from_peers_bytes: blob.received.peer_bytes,
-            received_from_web_seeds_bytes: blob.received.web_bytes,
-            sent_bytes: blob.sent_bytes,
-            duplicate_pieces: blob.duplicate_pieces,
-            corrupt_pieces: blob.corrupt_pieces,
-        }
-    }
+    pub(crate) swarm: Swarm,
+    pub(crate) store: Store,
+    pub(crate) shaper: Arc<Shaper>,
+    pub(crate) journal: Journal,
+    pub(crate) pins: Pins,
+    pub(crate) preheats: Preheats,
+    pub(crate) resolver: Resolver,
+    pub(crate) drain: Drain,
+    pub(crate) announcer: TrackerAnnouncer,
 }
 
 impl AdminHandler {
-    /// A handler over the swarm, what slows it down, and the cache.
-    pub const fn new(swarm: Swarm, store: Store, shaper: Arc<Shaper>) -> Self {
-        Self { swarm, store, shaper }
-    }
-
     /// What holds now.
     fn limits(&self) -> Response {
         json::response(StatusCode::OK, &RateSettings::from(self.shaper.limits()))
@@ -105,38 +67,56 @@ impl AdminHandler {
         self.limits()
     }
 
-    async fn status(&self) -> Status {
-        let usage = self.store.usage();
-        Status {
-            program: "shoal-agent",
-            version: env!("CARGO_PKG_VERSION"),
-            cache: CacheStatus {
-                bytes: usage.bytes,
-                capacity_bytes: usage.capacity,
-                blobs: usage.blobs,
-                partial_bytes: usage.partial_bytes,
-                evictions: usage.evictions,
-            },
-            swarm: self.swarm.status().await.into_iter().map(DownloadStatus::from).collect(),
-        }
+    /// Why pulls went as they did: the newest first, of one digest, of one trace, or of everything.
+    fn why(&self, query: Option<&str>) -> Response {
+        let digest = value(query, "digest").map(|text| text.parse::<Digest>());
+        let trace = value(query, "trace").map(|text| text.parse::<TraceId>());
+        let count = value(query, "n").map(|text| text.parse::<usize>());
+        let (digest, trace, count) = match (digest.transpose(), trace.transpose(), count.transpose()) {
+            (Err(error), ..) => return refuse(&error),
+            (_, Err(error), _) => return refuse(&error),
+            (_, _, Err(error)) => return refuse(&error),
+            (Ok(digest), Ok(trace), Ok(count)) => (digest, trace, count.unwrap_or(RECORDS_SHOWN)),
+        };
+        let found = self.journal.find(count, |record| {
+            digest.is_none_or(|digest| record.digest == Some(digest))
+                && trace.is_none_or(|trace| record.trace == trace)
+        });
+        json::response(StatusCode::OK, &found)
     }
+}
+
+fn refuse(error: &dyn std::error::Error) -> Response {
+    json::error(StatusCode::BAD_REQUEST, error.to_string())
 }
 
 #[async_trait]
 impl Handler for AdminHandler {
     async fn handle(&self, request: Request, _peer: SocketAddr) -> Response {
-        match (request.uri().path(), request.method()) {
-            ("/status", &Method::GET | &Method::HEAD) => json::response(StatusCode::OK, &self.status().await),
-            ("/limits", &Method::GET | &Method::HEAD) => self.limits(),
-            ("/limits", &Method::PUT) => self.set_limits(request).await,
-            ("/limits", _) => {
-                json::error(StatusCode::METHOD_NOT_ALLOWED, "limits are read with GET and set with PUT")
+        let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+        let query = request.uri().query().map(str::to_owned);
+        let query = query.as_deref();
+        let get = matches!(method, Method::GET | Method::HEAD);
+        match path.as_str() {
+            "/status" if get => {
+                let status = status::of(&self.swarm, &self.store, self.drain.is_on()).await;
+                json::response(StatusCode::OK, &status)
             }
-            ("/status", _) => json::error(StatusCode::METHOD_NOT_ALLOWED, "the status is read with GET"),
-            _ => json::error(
-                StatusCode::NOT_FOUND,
-                "known here: /status /limits /livez /readyz /health /metrics",
-            ),
+            "/limits" if get => self.limits(),
+            "/limits" if method == Method::PUT => self.set_limits(request).await,
+            "/why" if get => self.why(query),
+            "/pins" => self.pins(&method, query).await,
+            "/evict" if method == Method::POST => self.evict(query).await,
+            "/drain" => self.drain(&method).await,
+            "/preheat" => self.preheat(&method, query).await,
+            "/status" | "/why" => not_so("this is read with GET"),
+            "/limits" => not_so("limits are read with GET and set with PUT"),
+            "/evict" => not_so("blobs are evicted with POST"),
+            _ => json::error(StatusCode::NOT_FOUND, PATHS),
         }
     }
+}
+
+fn not_so(how: &str) -> Response {
+    json::error(StatusCode::METHOD_NOT_ALLOWED, how)
 }

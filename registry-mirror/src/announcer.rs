@@ -10,6 +10,7 @@ use shoal_oci::Digest;
 use shoal_swarm::{AnnounceError, AnnounceEvent, AnnounceItem, AnnounceReply, Announcer};
 use tokio::time::Instant;
 
+use crate::drain::Drain;
 use crate::fetch::Wanted;
 use crate::gate::Gate;
 use crate::leads::Leads;
@@ -26,6 +27,9 @@ const RENEW_AFTER: Duration = Duration::from_secs(150);
 /// Downloads of which it is known when their grants were handed on; of others they are handed on too often, which costs a message.
 const RENEWED_MAX: usize = 4096;
 
+/// Blobs in one announce, as the tracker takes them.
+const ITEMS_MAX: usize = 256;
+
 /// Announces to the tracker, and keeps the readiness check up to date.
 #[derive(Clone)]
 pub(crate) struct TrackerAnnouncer {
@@ -36,6 +40,7 @@ pub(crate) struct TrackerAnnouncer {
     /// Where small blobs can probably be had.
     leads: Leads,
     gate: Gate,
+    drain: Drain,
     /// When a grant was last handed to the swarm, by blob.
     renewed: Recent<Digest, Instant>,
 }
@@ -49,15 +54,21 @@ impl TrackerAnnouncer {
         wanted: Wanted,
         leads: Leads,
         gate: Gate,
+        drain: Drain,
     ) -> Self {
         let renewed = Recent::new(RENEWED_MAX);
-        Self { client, check, wanted, leads, gate, renewed }
+        Self { client, check, wanted, leads, gate, drain, renewed }
     }
 
     fn question(&self, item: &AnnounceItem) -> tracker::AnnounceItem {
         let downloads = !item.complete && item.event != AnnounceEvent::Stopped;
         let repository = downloads.then(|| self.wanted.of(&item.digest)).flatten();
-        tracker::AnnounceItem { repository, ..question(item) }
+        // Drained, we have nothing for others, and say so whenever it is time to say something.
+        let event = match item.complete && self.drain.is_on() {
+            true => tracker::AnnounceEvent::Stopped,
+            false => event(item.event),
+        };
+        tracker::AnnounceItem { repository, event, ..question(item) }
     }
 
     /// Takes the grant out of an answer, unless it is the first for this download or the last one is no longer fresh: everybody to whom we
@@ -69,6 +80,24 @@ impl TrackerAnnouncer {
             reply.grant = Bytes::new();
         } else {
             self.renewed.note(item.digest, Instant::now());
+        }
+    }
+
+    /// Tells the tracker at once that we have these blobs for others, or have them no more. The core goes on announcing in its own time.
+    pub(crate) async fn tell_of(&self, digests: Vec<Digest>, here: bool) {
+        let event = if here { tracker::AnnounceEvent::Started } else { tracker::AnnounceEvent::Stopped };
+        let item = |digest: &Digest| tracker::AnnounceItem {
+            digest: *digest,
+            event,
+            complete: true,
+            need_metainfo: false,
+            repository: None,
+            known: 0,
+            peers_wanted: 0,
+            content_max: 0,
+        };
+        for batch in digests.chunks(ITEMS_MAX) {
+            self.client.announce(batch.iter().map(item).collect()).await;
         }
     }
 
@@ -114,15 +143,19 @@ impl Announcer for TrackerAnnouncer {
     }
 }
 
+const fn event(event: AnnounceEvent) -> tracker::AnnounceEvent {
+    match event {
+        AnnounceEvent::Started => tracker::AnnounceEvent::Started,
+        AnnounceEvent::Periodic => tracker::AnnounceEvent::Periodic,
+        AnnounceEvent::Completed => tracker::AnnounceEvent::Completed,
+        AnnounceEvent::Stopped => tracker::AnnounceEvent::Stopped,
+    }
+}
+
 fn question(item: &AnnounceItem) -> tracker::AnnounceItem {
     tracker::AnnounceItem {
         digest: item.digest,
-        event: match item.event {
-            AnnounceEvent::Started => tracker::AnnounceEvent::Started,
-            AnnounceEvent::Periodic => tracker::AnnounceEvent::Periodic,
-            AnnounceEvent::Completed => tracker::AnnounceEvent::Completed,
-            AnnounceEvent::Stopped => tracker::AnnounceEvent::Stopped,
-        },
+        event: event(item.event),
         complete: item.complete,
         need_metainfo: item.need_metainfo,
         repository: None,

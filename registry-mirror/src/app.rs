@@ -23,6 +23,7 @@ use crate::announcer::TrackerAnnouncer;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::direct::Owners;
+use crate::drain::Drain;
 use crate::faces::{Addresses, Faces, Inherited};
 use crate::fetch::{self, Fetch, Ways};
 use crate::gate::Gate;
@@ -30,9 +31,12 @@ use crate::leads::Leads;
 use crate::manifest_cache::ManifestCache;
 use crate::mirror::Mirror;
 use crate::namespace::Namespaces;
+use crate::pins::Pins;
+use crate::preheat::Preheats;
 use crate::references::References;
 use crate::relay::Registry;
 use crate::resolve::Resolver;
+use crate::scrub;
 use crate::tracker_check::TrackerCheck;
 use crate::upkeep::Upkeep;
 use crate::web_seed::OriginRanges;
@@ -79,18 +83,18 @@ impl App {
         let check = Arc::new(TrackerCheck::new(health.clone()));
         let shaper = Arc::new(Shaper::new(config.limits.into()));
         let leads = Leads::default();
-        let gate = Gate::open(&config.cache.directory, cluster_key_of(config));
+        let drain = Drain::new(health.clone());
+        let gate = Gate::open(&config.cache.directory, cluster_key_of(config), drain.clone());
         let origin = OriginClient::new(clients.cluster.clone());
-        let owners = Owners::new(tracker.clone(), origin.clone());
-        let registry_way = Registry::new(config.registry_url(), clients.registry.clone());
         let ways = Ways {
             wanted: wanted.clone(),
             leads: leads.clone(),
-            owners,
-            registry: registry_way,
+            owners: Owners::new(tracker.clone(), origin.clone()),
+            registry: Registry::new(config.registry_url(), clients.registry.clone()),
             check: Arc::clone(&check),
         };
-        let announcer = TrackerAnnouncer::new(tracker, check, wanted, leads.clone(), gate.clone());
+        let announcer =
+            TrackerAnnouncer::new(tracker, check, wanted, leads.clone(), gate.clone(), drain.clone());
         let mut options = swarm_options(config, peer_id, &clients, gate);
         options.shaper = Arc::clone(&shaper);
         let web = Some(Arc::new(OriginRanges::new(origin)) as Arc<dyn RangeSource>);
@@ -105,8 +109,19 @@ impl App {
         let journal = Journal::default();
         let mirror_metrics = MirrorMetrics::register(&metrics);
         let (server, client) = (config.registry_url(), clients.registry.clone());
-        let mirror = Mirror::new(resolver.clone(), fetch, server, client, mirror_metrics, journal);
-        let status = AdminHandler::new(swarm.clone(), store.clone(), Arc::clone(&shaper));
+        let mirror =
+            Mirror::new(resolver.clone(), fetch.clone(), server, client, mirror_metrics, journal.clone());
+        let status = AdminHandler {
+            swarm: swarm.clone(),
+            store: store.clone(),
+            shaper: Arc::clone(&shaper),
+            journal,
+            pins: open_pins(config, &store).await?,
+            preheats: Preheats::new(resolver.clone(), fetch),
+            resolver: resolver.clone(),
+            drain,
+            announcer: announcer.clone(),
+        };
         let probe = Box::pin(announcer.watch());
         let store_metrics = StoreMetrics::register(&metrics);
         let upkeep = Upkeep { store, resolver, health: health.clone(), metrics: store_metrics };
@@ -158,6 +173,7 @@ impl App {
         let stopped = Shutdown::new();
         let admin = self.admin.serve(probes(Arc::new(self.status)), Limits::default(), stopped.clone());
         let admin = tokio::spawn(admin);
+        let scrub = tokio::spawn(scrub::run(self.upkeep.store.clone()));
         let upkeep = tokio::spawn(self.upkeep.run());
         let certificates = self.clients.watch(&shutdown);
         let probe = tokio::spawn(self.probe);
@@ -169,6 +185,7 @@ impl App {
         let _ = registry.await;
         self.swarm.shutdown().await;
         upkeep.abort();
+        scrub.abort();
         drop(certificates);
         probe.abort();
         stopped.trigger();
@@ -196,6 +213,11 @@ async fn open_store(config: &Config) -> Result<Store> {
         .with_context(|| format!("cannot open the cache in {shown} (cache.directory)"))?;
     tracing::info!(directory = shown, %recovery, "cache opened");
     Ok(store)
+}
+
+async fn open_pins(config: &Config, store: &Store) -> Result<Pins> {
+    let (file, store) = (config.cache.directory.join("pins.json"), store.clone());
+    Ok(tokio::task::spawn_blocking(move || Pins::open(file, store)).await?)
 }
 
 fn tracker(config: &Config, peer_id: PeerId, port: u16, client: &Client) -> Result<TrackerClient> {

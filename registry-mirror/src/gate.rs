@@ -18,6 +18,11 @@ use shoal_oci::Digest;
 use shoal_swarm::GrantCheck;
 use shoal_swarm_types::PeerId;
 
+use crate::drain::Drain;
+
+/// After this long the same is asked again: so a drained agent gives nothing any more to those who had joined before.
+const RECHECK: Duration = Duration::from_secs(30);
+
 /// The door to this agent's pieces. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Gate(Arc<Inner>);
@@ -28,17 +33,18 @@ struct Inner {
     file: PathBuf,
     /// No tracker can be reached.
     lost: AtomicBool,
+    drain: Drain,
 }
 
 impl Gate {
     /// The gate of an agent of the cluster whose key has the hash `cluster`, with the keys that were kept in `directory`. Blocks.
-    pub(crate) fn open(directory: &Path, cluster: [u8; 32]) -> Self {
+    pub(crate) fn open(directory: &Path, cluster: [u8; 32], drain: Drain) -> Self {
         let file = directory.join("grant-keys");
         // One that is not there or not readable is one that the next answer of a tracker makes good.
         let kept = std::fs::read_to_string(&file).unwrap_or_default();
         let keys = kept.lines().filter_map(|line| line.parse::<PublicKey>().ok());
         let verifier = Verifier::new(cluster, keys);
-        Self(Arc::new(Inner { verifier, file, lost: AtomicBool::new(false) }))
+        Self(Arc::new(Inner { verifier, file, lost: AtomicBool::new(false), drain }))
     }
 
     /// What the trackers told, and whether they can be reached.
@@ -67,14 +73,15 @@ impl Inner {
 
 impl GrantCheck for Gate {
     fn may_have(&self, digest: &Digest, peer: &PeerId, grant: &[u8]) -> Option<Duration> {
+        if self.0.drain.is_on() {
+            return None;
+        }
         let (now, lost) = (SystemTime::now(), self.0.lost.load(Ordering::Relaxed));
         match self.0.verifier.check(digest, peer, grant, false, now) {
-            Ok(None) => Some(Duration::MAX),
-            Ok(Some(until)) => until.duration_since(now).ok(),
-            // For a minute each time, because a tracker may be back any moment.
-            Err(_) if lost && self.0.verifier.check(digest, peer, grant, true, now).is_ok() => {
-                Some(Duration::from_secs(60))
-            }
+            Ok(None) => Some(RECHECK),
+            Ok(Some(until)) => until.duration_since(now).ok().map(|left| left.min(RECHECK)),
+            // Not for long, because a tracker may be back any moment.
+            Err(_) if lost && self.0.verifier.check(digest, peer, grant, true, now).is_ok() => Some(RECHECK),
             Err(why) => {
                 tracing::debug!(%peer, %digest, %why, "a grant does not hold");
                 None
@@ -97,6 +104,22 @@ mod tests {
 
     const CLUSTER: [u8; 32] = [7; 32];
 
+    fn opened(directory: &Path) -> Gate {
+        Gate::open(directory, CLUSTER, Drain::new(shoal_telemetry::Health::new()))
+    }
+
+    #[test]
+    fn a_drained_agent_lets_nobody_in() {
+        let (directory, health) = (tempfile::tempdir().unwrap(), shoal_telemetry::Health::new());
+        let drain = Drain::new(health.clone());
+        let gate = Gate::open(directory.path(), CLUSTER, drain.clone());
+        let (digest, peer) = (Digest::sha256(b"x"), PeerId([1; 20]));
+        assert!(drain.set(true) && !drain.set(true) && !health.is_ready());
+        assert_eq!(gate.may_have(&digest, &peer, b""), None);
+        assert!(drain.set(false) && health.is_ready());
+        assert!(gate.may_have(&digest, &peer, b"").is_some());
+    }
+
     fn issuer(directory: &Path) -> (Issuer, BTreeSet<String>) {
         let issuer =
             Issuer::open(&directory.join("grant.pem"), CLUSTER, LIFETIME, SystemTime::now()).unwrap();
@@ -109,19 +132,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (issuer, keys) = issuer(directory.path());
         let (digest, peer) = (Digest::sha256(b"x"), PeerId([1; 20]));
-        let gate = Gate::open(directory.path(), CLUSTER);
-        assert_eq!(gate.may_have(&digest, &peer, b""), Some(Duration::MAX));
+        let gate = opened(directory.path());
+        assert_eq!(gate.may_have(&digest, &peer, b""), Some(RECHECK));
         gate.note(None, &Reach::Unknown);
         assert!(gate.may_have(&digest, &peer, b"").is_some(), "nobody has said anything");
         gate.note(Some(keys), &Reach::Reached);
         gate.0.keep();
-        for gate in [gate, Gate::open(directory.path(), CLUSTER)] {
+        for gate in [gate, opened(directory.path())] {
             assert_eq!(gate.may_have(&digest, &peer, b""), None);
             let grant = issuer.grant(&digest, &peer, SystemTime::now());
             assert!(gate.may_have(&digest, &peer, &grant).is_some_and(|time| time <= LIFETIME + SKEW));
             assert_eq!(gate.may_have(&digest, &PeerId([2; 20]), &grant), None);
         }
-        let gate = Gate::open(directory.path(), CLUSTER);
+        let gate = opened(directory.path());
         gate.note(Some(BTreeSet::new()), &Reach::Reached);
         assert!(gate.may_have(&digest, &peer, b"").is_some(), "the cluster keeps no rights any more");
     }
@@ -131,7 +154,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (issuer, keys) = issuer(directory.path());
         let (digest, peer) = (Digest::sha256(b"x"), PeerId([1; 20]));
-        let gate = Gate::open(directory.path(), CLUSTER);
+        let gate = opened(directory.path());
         gate.note(Some(keys.clone()), &Reach::Reached);
         let ago = |past: Duration| issuer.grant(&digest, &peer, SystemTime::now() - past);
         let (expired, ancient) = (ago(LIFETIME + SKEW * 2), ago(LIFETIME + SKEW * 2 + GRACE));

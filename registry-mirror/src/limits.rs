@@ -13,14 +13,24 @@ pub struct RateSettings {
     pub upload: Option<ByteRate>,
     /// Pieces received. What a reader waits for goes before the rest.
     pub download: Option<ByteRate>,
-    /// Of these, the ones that no reader waits for.
+    /// Of these, the ones that a client waits for.
+    pub foreground: Option<ByteRate>,
+    /// Of these, the ones that no client waits for.
     pub background: Option<ByteRate>,
+    /// Of the ones that no client waits for, those of images that are preheated.
+    pub prefetch: Option<ByteRate>,
 }
 
 impl RateSettings {
     /// Those that are too small to work with, by their keys.
     pub fn too_small(&self) -> Vec<&'static str> {
-        let each = [("upload", self.upload), ("download", self.download), ("background", self.background)];
+        let each = [
+            ("upload", self.upload),
+            ("download", self.download),
+            ("foreground", self.foreground),
+            ("background", self.background),
+            ("prefetch", self.prefetch),
+        ];
         each.into_iter()
             .filter(|(_, rate)| rate.is_some_and(|rate| rate.0 < RATE_MIN))
             .map(|(key, _)| key)
@@ -34,7 +44,9 @@ impl From<RateSettings> for RateLimits {
         Self {
             upload: rate(settings.upload),
             download: rate(settings.download),
+            foreground: rate(settings.foreground),
             background: rate(settings.background),
+            prefetch: rate(settings.prefetch),
         }
     }
 }
@@ -44,7 +56,9 @@ impl From<RateLimits> for RateSettings {
         Self {
             upload: limits.upload.map(ByteRate),
             download: limits.download.map(ByteRate),
+            foreground: limits.foreground.map(ByteRate),
             background: limits.background.map(ByteRate),
+            prefetch: limits.prefetch.map(ByteRate),
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Desk {
     words: Mutex<Words>,
     /// The pieces that living readers want, whether the actor knows or not.
     wanted: Mutex<BTreeMap<ReaderId, (Digest, Range<u32>)>>,
+    /// Blobs that are fetched beforehand, and for how many.
+    prefetched: Mutex<BTreeMap<Digest, usize>>,
     bell: Notify,
 }
 
@@ -64,6 +66,21 @@ impl Desk {
     pub(crate) fn is_wanted(&self, digest: &Digest, index: PieceIndex) -> bool {
         let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         wanted.values().any(|(of, pieces)| of == digest && pieces.contains(&index.0))
+    }
+
+    /// Notes that a blob is fetched beforehand, or that one of those who want that is content.
+    pub(crate) fn prefetch(&self, digest: Digest, begins: bool) {
+        let mut prefetched = self.prefetched.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = prefetched.entry(digest).or_default();
+        *count = if begins { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            prefetched.remove(&digest);
+        }
+    }
+
+    /// Whether a blob is fetched beforehand.
+    pub(crate) fn is_prefetched(&self, digest: &Digest) -> bool {
+        self.prefetched.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
     }
 
     /// Leaves word that the store has a blob complete.

@@ -178,6 +178,7 @@ impl BlobReader {
     /// # Errors
     /// [`ReadError`] when it cannot be had, or when nothing arrives for [`crate::Times::stall`].
     pub async fn complete(&self) -> Result<(), ReadError> {
+        let _noted = Prefetch::begin(self);
         let mut view = self.view();
         loop {
             {
@@ -263,6 +264,22 @@ impl BlobReader {
 
     fn view(&self) -> watch::Receiver<View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// While a blob is fetched that nobody reads yet.
+struct Prefetch<'a>(&'a BlobReader);
+
+impl<'a> Prefetch<'a> {
+    fn begin(reader: &'a BlobReader) -> Self {
+        reader.swarm.desk().prefetch(reader.digest, true);
+        Self(reader)
+    }
+}
+
+impl Drop for Prefetch<'_> {
+    fn drop(&mut self) {
+        self.0.swarm.desk().prefetch(self.0.digest, false);
     }
 }
 

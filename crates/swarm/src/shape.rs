@@ -37,8 +37,12 @@ pub struct RateLimits {
     pub upload: Option<u64>,
     /// Bytes of pieces received from peers.
     pub download: Option<u64>,
+    /// Of these, pieces that a reader waits for.
+    pub foreground: Option<u64>,
     /// Of these, pieces that no reader waits for.
     pub background: Option<u64>,
+    /// Of the pieces that no reader waits for, those of blobs that somebody wants beforehand.
+    pub prefetch: Option<u64>,
 }
 
 /// Whether somebody waits for a piece.
@@ -46,8 +50,10 @@ pub struct RateLimits {
 pub(crate) enum Class {
     /// A reader does.
     Foreground,
-    /// Nobody does: the rest of a blob, a preheat.
+    /// Nobody does: the rest of a blob.
     Background,
+    /// Nobody does yet: a preheat.
+    Prefetch,
 }
 
 /// The lines of one process.
@@ -55,7 +61,9 @@ pub(crate) enum Class {
 pub struct Shaper {
     upload: Line,
     download: Line,
+    foreground: Line,
     background: Line,
+    prefetch: Line,
 }
 
 /// One direction.
@@ -87,7 +95,9 @@ impl Shaper {
     pub fn set(&self, limits: RateLimits) {
         self.upload.set(limits.upload);
         self.download.set(limits.download);
+        self.foreground.set(limits.foreground);
         self.background.set(limits.background);
+        self.prefetch.set(limits.prefetch);
     }
 
     /// The limits that hold.
@@ -95,7 +105,9 @@ impl Shaper {
         RateLimits {
             upload: self.upload.limit(),
             download: self.download.limit(),
+            foreground: self.foreground.limit(),
             background: self.background.limit(),
+            prefetch: self.prefetch.limit(),
         }
     }
 
@@ -111,19 +123,28 @@ impl Shaper {
 
     /// How many bytes to take in at once, of `len` that will come.
     pub(crate) fn portion_in(&self, len: usize) -> usize {
-        self.download.portion(self.background.portion(len))
+        let incoming = [&self.download, &self.foreground, &self.background, &self.prefetch];
+        incoming.into_iter().fold(len, |len, line| line.portion(len))
     }
 
     /// Whether what comes in is limited at all.
     pub(crate) fn limits_download(&self) -> bool {
-        self.download.limit().is_some() || self.background.limit().is_some()
+        [&self.download, &self.foreground, &self.background, &self.prefetch]
+            .into_iter()
+            .any(|line| line.limit().is_some())
     }
 
     /// Waits until `len` bytes may be taken in.
     pub(crate) async fn receive(&self, class: Class, len: usize) {
         match class {
-            Class::Foreground => self.download.wait_booked(len).await,
-            Class::Background => {
+            Class::Foreground => {
+                self.foreground.wait_booked(len).await;
+                self.download.wait_booked(len).await;
+            }
+            Class::Background | Class::Prefetch => {
+                if class == Class::Prefetch {
+                    self.prefetch.wait_turn(len).await;
+                }
                 self.background.wait_turn(len).await;
                 self.download.wait_turn(len).await;
             }

@@ -32,8 +32,12 @@ pub struct Cell {
     pub took: Duration,
     /// Which part of the image's bytes came through the agent.
     pub through_agent: f64,
+    /// Whether it took a second call of the client, whose first one cannot outlive a connection that is cut.
+    pub second_call: bool,
     /// What is wrong with it, if anything.
     pub trouble: Option<String>,
+    /// What its agent says of that.
+    pub words: String,
 }
 
 /// Runs every client against each of `faults`.
@@ -57,16 +61,24 @@ async fn against(stage: &mut Stage, clients: &[Box<dyn Client>], fault: &Fault) 
             .iter()
             .map(|client| {
                 let reference = reference.clone();
-                scope.spawn(move || (client.pull(&reference, limit), begun.elapsed()))
+                let patient = fault.cuts && !client.resumes();
+                scope.spawn(move || {
+                    let first = client.pull(&reference, limit);
+                    let again = patient && first.is_err();
+                    let outcome = if again { client.pull(&reference, limit) } else { first };
+                    (outcome, begun.elapsed(), again)
+                })
             })
             .collect();
         let meanwhile = tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(meanwhile(stage, fault, &case, &before))
         });
         let cells = pulls.into_iter().zip(clients).map(|(pull, client)| {
-            let (outcome, took) = pull.join().unwrap_or_else(|_| (Err(anyhow::anyhow!("panicked")), limit));
+            let panicked = |_| (Err(anyhow::anyhow!("panicked")), limit, false);
+            let (outcome, took, second_call) = pull.join().unwrap_or_else(panicked);
             let trouble = judge(fault, &outcome, took);
-            Cell { client: client.name(), fault: fault.name, took, through_agent: 0.0, trouble }
+            let (client, fault, words) = (client.name(), fault.name, String::new());
+            Cell { client, fault, took, through_agent: 0.0, second_call, trouble, words }
         });
         let cells = cells.collect();
         meanwhile.map(|()| cells)
@@ -75,12 +87,16 @@ async fn against(stage: &mut Stage, clients: &[Box<dyn Client>], fault: &Fault) 
     stage.settle().await?;
     let after = stage.given(clients.len()).await;
     for (index, cell) in cells.iter_mut().enumerate() {
+        if cell.trouble.is_some() {
+            cell.words = stage.words(index).await;
+        }
         // A counter that was lost with its process cannot be compared.
         let (Some(before), Some(after)) = (before[index], after[index]) else { continue };
         cell.through_agent = (after - before).max(0.0) / case.size as f64;
         let short = matches!(fault.through, Through::Agent) && cell.through_agent < 0.9;
         if short && cell.trouble.is_none() {
             cell.trouble = Some(format!("only {:.0} % came through the agent", cell.through_agent * 100.0));
+            cell.words = stage.words(index).await;
         }
     }
     Ok(cells)
@@ -122,7 +138,8 @@ fn judge(fault: &Fault, outcome: &Result<()>, took: Duration) -> Option<String> 
     }
 }
 
-/// The matrix as a table: seconds, and the part that came through the agent; `FAIL` where a cell does not hold.
+/// The matrix as a table: seconds, a star where the client had to be called twice, and the part that came through the agent; `FAIL`
+/// where a cell does not hold.
 pub fn table(cells: &[Cell]) -> String {
     let mut clients: Vec<&str> = Vec::new();
     let mut faults: Vec<&str> = Vec::new();
@@ -143,8 +160,9 @@ pub fn table(cells: &[Cell]) -> String {
         for client in &clients {
             let cell = cells.iter().find(|cell| cell.fault == fault && cell.client == *client);
             let shown = cell.map_or_else(String::new, |cell| {
-                let mark = if cell.trouble.is_some() { "FAIL" } else { "" };
-                format!("{mark} {:.1}s {:>3.0}%", cell.took.as_secs_f64(), cell.through_agent * 100.0)
+                let mark = if cell.trouble.is_some() { "FAIL " } else { "" };
+                let again = if cell.second_call { "*" } else { "" };
+                format!("{mark}{:.1}s{again} {:>3.0}%", cell.took.as_secs_f64(), cell.through_agent * 100.0)
             });
             let _ = write!(text, "{shown:>16}");
         }

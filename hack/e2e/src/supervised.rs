@@ -24,7 +24,7 @@ use crate::process::Program;
 use crate::wait::wait_until;
 
 /// The longest silence: `WatchdogSec` of the units is 20.
-const WATCHDOG: Duration = Duration::from_secs(4);
+const WATCHDOG: Duration = Duration::from_secs(10);
 /// Before a process that ended is started again: `RestartSec`.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
 /// How often the process is looked at.
@@ -49,7 +49,8 @@ pub struct Supervised {
 #[derive(Debug)]
 struct Shared {
     program: Program,
-    socket: TcpListener,
+    /// Nothing while the agent is away for good.
+    socket: Mutex<Option<TcpListener>>,
     log: PathBuf,
     child: Mutex<Option<Child>>,
     /// Whether a process that ends is started again.
@@ -79,7 +80,7 @@ impl Supervised {
             .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
         let shared = Arc::new(Shared {
             program,
-            socket,
+            socket: Mutex::new(Some(socket)),
             log: directory.join("log"),
             child: Mutex::default(),
             kept: AtomicBool::new(true),
@@ -113,14 +114,22 @@ impl Supervised {
         Ok(kill(Pid::from_raw(id.cast_signed()), signal)?)
     }
 
-    /// Kills the process for good, until [`Self::bring_back`].
+    /// Kills the process and closes its port for good, until [`Self::bring_back`].
     pub fn take_away(&self) -> Result<()> {
         self.shared.kept.store(false, Ordering::Relaxed);
-        self.signal(Signal::SIGKILL)
+        self.signal(Signal::SIGKILL)?;
+        *self.shared.socket() = None;
+        Ok(())
     }
 
     /// Lets the process be started again.
     pub fn bring_back(&self) -> Result<()> {
+        {
+            let mut socket = self.shared.socket();
+            if socket.is_none() {
+                *socket = Some(TcpListener::bind(self.mirror)?);
+            }
+        }
         self.shared.kept.store(true, Ordering::Relaxed);
         self.wait_ready()
     }
@@ -152,9 +161,14 @@ impl Shared {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn socket(&self) -> MutexGuard<'_, Option<TcpListener>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn spawn(&self) -> Result<Child> {
         let log = fs::File::options().create(true).append(true).open(&self.log)?;
-        let socket: OwnedFd = self.socket.try_clone()?.into();
+        let socket = self.socket().as_ref().context("the agent is away")?.try_clone()?;
+        let socket = OwnedFd::from(socket);
         let mut command = self.program.command();
         command.stdin(Stdio::from(socket)).stdout(log.try_clone()?).stderr(log);
         self.starts.fetch_add(1, Ordering::Relaxed);

@@ -40,6 +40,17 @@ fn bench_registry_measures_in_its_smallest_form_and_writes_json() -> Result<()> 
 }
 
 #[test]
+#[ignore = "e2e: starts real programs; run by cargo xtask test --tier e2e"]
+fn bench_mirror_measures_in_its_smallest_form_and_writes_json() -> Result<()> {
+    let list = smoke("mirror")?;
+    for name in ["idle_rss", "busy_rss_peak", "tag_head_p99", "warm_pull"] {
+        let found = value(&list, &format!("mirror_{name}"))?;
+        ensure!(found > 0.0 && found.is_finite(), "{name} is {found}");
+    }
+    Ok(())
+}
+
+#[test]
 #[ignore = "e2e: makes network namespaces, needs root; run by cargo xtask test --tier e2e"]
 fn bench_swarm_measures_every_case_in_its_smallest_form() -> Result<()> {
     let list = smoke("swarm")?;

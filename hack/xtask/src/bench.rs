@@ -5,6 +5,7 @@
 
 pub(crate) mod inside;
 mod measurement;
+mod mirror;
 mod netns;
 mod noise;
 mod plot;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Registry(registry::Arguments),
     /// What a tracker answers on one core, and how often a fleet asks
     Tracker(tracker::Arguments),
+    /// What an agent costs its machine: latency, memory, and a cached blob beside nginx
+    Mirror(mirror::Arguments),
 }
 
 /// Measures.
@@ -36,5 +39,6 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Registry(arguments) => registry::run(arguments),
         Command::Tracker(arguments) => tracker::run(arguments),
+        Command::Mirror(arguments) => mirror::run(arguments),
     }
 }

@@ -5,6 +5,7 @@
 mod blobs;
 mod checklist;
 mod cluster;
+mod control;
 mod lifecycle;
 mod manifests;
 mod names;

@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use shoal_oci::{Digest, Repository};
 
+use crate::agents::AgentCommand;
 use crate::ca::CaCommand;
+use crate::pull::PullCommand;
 use crate::upkeep::{QuarantineCommand, ScrubCommand};
 
 /// Asks a Shoal cluster how it is and what it has.
@@ -76,6 +78,10 @@ pub(crate) enum Command {
     Quarantine(QuarantineCommand),
     /// Webhooks, the audit log and preheating; fails when one of them is in trouble
     Events,
+    /// What agents are told to do, and what they tell of pulls
+    Agent(AgentCommand),
+    /// Fetches an image on agents before anybody pulls it there; fails when one of them cannot
+    Pull(PullCommand),
     /// Reads a password from the standard input and prints a line for the file auth.htpasswd; asks no server
     Password {
         /// Name of the account
@@ -106,6 +112,8 @@ pub(crate) enum BlobCommand {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -123,8 +131,8 @@ mod tests {
         // SHOAL_SERVER is the section `server` of the agent, which would refuse to start.
         let root = Cli::command();
         let all = std::iter::once(&root).chain(root.get_subcommands()).flat_map(clap::Command::get_arguments);
-        let names: Vec<_> = all.filter_map(|argument| argument.get_env()?.to_str()).collect();
-        assert_eq!(names, ["SHOALCTL_SERVER", "SHOALCTL_AGENTS"]);
+        let names: BTreeSet<_> = all.filter_map(|argument| argument.get_env()?.to_str()).collect();
+        assert_eq!(names, BTreeSet::from(["SHOALCTL_SERVER", "SHOALCTL_AGENTS"]));
     }
 
     #[test]

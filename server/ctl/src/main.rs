@@ -3,12 +3,14 @@
 //! It asks running processes over their own ports and shows what they say. It reads no file of theirs and keeps no state, so it
 //! works from any machine that reaches the server's admin port.
 
+mod agents;
 mod blob;
 mod ca;
 mod cli;
 mod events;
 mod output;
 mod password;
+mod pull;
 mod repositories;
 mod server;
 mod status;
@@ -71,6 +73,8 @@ async fn run(cli: &Cli) -> anyhow::Result<Report> {
         Command::Scrub(command) => upkeep::scrub(&server, command).await,
         Command::Quarantine(command) => upkeep::quarantine(&server, command).await,
         Command::Events => events::report(&server).await,
+        Command::Agent(command) => agents::run(&http, command).await,
+        Command::Pull(command) => pull::run(&http, command).await,
         Command::Ca(command) => ca::run(command),
         Command::Password { .. } => anyhow::bail!("handled before a server is asked"),
     }

@@ -261,11 +261,12 @@ impl Reader {
 
     /// Whether a reader waits for a piece.
     fn class(&self, head: &PieceHead) -> Class {
-        let wanted = self
-            .channels
-            .get(&head.swarm)
-            .is_some_and(|digest| self.tools.desk.is_wanted(digest, head.index));
-        if wanted { Class::Foreground } else { Class::Background }
+        let desk = &self.tools.desk;
+        match self.channels.get(&head.swarm) {
+            Some(digest) if desk.is_wanted(digest, head.index) => Class::Foreground,
+            Some(digest) if desk.is_prefetched(digest) => Class::Prefetch,
+            _ => Class::Background,
+        }
     }
 
     /// Memory for bytes that are about to come.

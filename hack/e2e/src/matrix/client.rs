@@ -21,6 +21,12 @@ pub trait Client: Send + Sync {
     /// What it is called.
     fn name(&self) -> &'static str;
 
+    /// Whether a call of it goes on after a connection was cut in the middle of a layer. podman, skopeo and buildah of Debian 12 give up
+    /// then, whatever the mirror does; whoever calls them tries again.
+    fn resumes(&self) -> bool {
+        false
+    }
+
     /// Pulls `team/app:tag`, given as a repository and a tag, within `limit`.
     fn pull(&self, reference: &str, limit: Duration) -> Result<()>;
 }
@@ -72,6 +78,10 @@ impl Client for CtrClient {
         "containerd"
     }
 
+    fn resumes(&self) -> bool {
+        true
+    }
+
     fn pull(&self, reference: &str, limit: Duration) -> Result<()> {
         run(self.0.pull_program(&format!("{REGISTRY}/{reference}"))?, limit)
     }
@@ -82,6 +92,10 @@ struct DockerClient(Docker);
 impl Client for DockerClient {
     fn name(&self) -> &'static str {
         "docker"
+    }
+
+    fn resumes(&self) -> bool {
+        true
     }
 
     fn pull(&self, reference: &str, limit: Duration) -> Result<()> {

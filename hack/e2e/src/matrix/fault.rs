@@ -39,6 +39,8 @@ pub struct Fault {
     pub middle: Middle,
     /// After them.
     pub end: Act,
+    /// Whether it cuts connections in the middle of a layer, which some clients cannot outlive in one call.
+    pub cuts: bool,
     /// What must come of them.
     pub outcome: Outcome,
     /// Which way the bytes must take.
@@ -96,6 +98,7 @@ const NONE: Fault = Fault {
     begin: nothing,
     middle: Middle::Nothing,
     end: nothing,
+    cuts: false,
     outcome: Outcome::Pulled,
     through: Through::Agent,
     limit: USUAL,
@@ -179,6 +182,7 @@ pub const OURS: &[Fault] = &[
         slow: true,
         layers: LARGE,
         middle: Middle::Agents(kill),
+        cuts: true,
         through: Through::Any,
         ..NONE
     },
@@ -187,6 +191,7 @@ pub const OURS: &[Fault] = &[
         slow: true,
         layers: LARGE,
         middle: Middle::Agents(restart),
+        cuts: true,
         through: Through::Any,
         ..NONE
     },
@@ -196,6 +201,7 @@ pub const OURS: &[Fault] = &[
         slow: true,
         layers: LARGE,
         middle: Middle::Agents(freeze),
+        cuts: true,
         through: Through::Any,
         limit: FROZEN,
         ..NONE

@@ -1,5 +1,6 @@
 //! What the faults happen to: a server behind proxies, a peer that has what it is given, and an agent for each client.
 
+use std::fmt::Write;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -192,7 +193,9 @@ impl Stage {
     pub async fn lie(&mut self, case: &Case, silent: bool) -> Result<()> {
         let tracker = self.server.listener("tracker")?;
         for (digest, size) in &case.layers {
-            for number in 1..=3 {
+            for _ in 0..3 {
+                // Each is somebody else.
+                let number = u8::try_from(self.liars.len() + 1)?;
                 let liar = if silent {
                     Liar::silent(tracker, *digest, *size, number).await
                 } else {
@@ -213,9 +216,34 @@ impl Stage {
         Ok(())
     }
 
-    /// Takes the largest layer away from the server's disk.
-    pub fn lose_at_server(&self, case: &Case) -> Result<()> {
-        Ok(fs::remove_file(file_of(&self.server.place().data(), case.layers[0].1)?)?)
+    /// Takes the largest layer away from the server's disk, and from its memory.
+    pub fn lose_at_server(&mut self, case: &Case) -> Result<()> {
+        self.server.kill();
+        fs::remove_file(file_of(&self.server.place().data(), case.layers[0].1)?)?;
+        self.server.restart()
+    }
+
+    /// What an agent says of the last pulls, for whoever looks into a cell that does not hold.
+    pub async fn words(&self, agent: usize) -> String {
+        let agent = &self.agents[agent];
+        let url = format!("http://{}/why?n=12", agent.admin);
+        let records = self.http.get_json::<serde_json::Value>(&url, TIMEOUT).await.unwrap_or_default();
+        let mut text = format!("  started {} times\n", agent.starts());
+        for record in records.as_array().into_iter().flatten() {
+            let _ = writeln!(
+                text,
+                "  {} {} {} {} sent, first {} ms, total {} ms, {} {}",
+                record["request"],
+                record["status"],
+                record["outcome"],
+                record["sent_bytes"],
+                record["first_byte_ms"],
+                record["total_ms"],
+                record["sources"],
+                record["events"]
+            );
+        }
+        text + &agent.log_tail()
     }
 
     /// Overwrites every manifest in every agent's cache.
