@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use shoal_oci::{Digest, Repository};
 use shoal_store::Store;
+use shoal_swarm::whole::WHOLE_SIZE_MAX;
 use shoal_swarm::{BlobReader, OpenError, Origin, Part, Swarm};
 use tokio::time::Instant;
 
@@ -108,9 +109,22 @@ impl Fetch {
 
     /// Whether the blobs of a manifest can probably be given: they are here, or there is somebody to ask. Those that are here count as used,
     /// because a runtime asks for them next.
-    pub fn can_give(&self, blobs: &[Digest]) -> bool {
+    pub async fn can_give(&self, blobs: &[Digest]) -> bool {
         blobs.iter().for_each(|digest| self.0.store.note_use(digest));
-        !self.0.ways.check.is_lost() || blobs.iter().all(|digest| self.is_local(digest))
+        let ways = &self.0.ways;
+        !ways.check.is_lost()
+            || blobs.iter().all(|digest| self.is_local(digest))
+            || ways.registry.answers().await
+    }
+
+    /// Begins to fetch a blob that is small, unless it is here, because it will be asked for in a moment and its source may be gone then.
+    pub fn prefetch(&self, digest: &Digest, size: u64, repositories: &[Repository]) {
+        if size > WHOLE_SIZE_MAX || self.is_local(digest) {
+            return;
+        }
+        let (fetch, digest, repositories) = (self.clone(), *digest, repositories.to_vec());
+        // Whoever asks for it meanwhile joins it, and hears what is wrong.
+        tokio::spawn(async move { drop(fetch.warm(&digest, &repositories, |_| {}).await) });
     }
 
     /// Opens a blob of one of `repositories`, the likeliest first: its size is known, and its bytes come when they are read.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use shoal_http::{Body, Client, StatusCode};
 use shoal_telemetry::Health;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How often readiness is looked at after the start: it comes with the first answer of a tracker.
@@ -59,12 +60,18 @@ impl Manager {
         }
         self.say(&format!("READY=1\nSTATUS={}", status(health)));
         let interval = self.watchdog.map_or(STATUS_INTERVAL, |period| period / SIGNS);
+        let mut ticks = tokio::time::interval(interval);
+        // One that is late does not hold up the next: a machine with too much to do answers late, and is no dead one.
+        let mut tests = JoinSet::new();
         loop {
-            let answers = self_test(mirror, interval).await;
-            self.alive_if(answers);
-            let words = if answers { status(health) } else { "the mirror does not answer itself".to_owned() };
-            self.say(&format!("STATUS={words}"));
-            tokio::time::sleep(interval).await;
+            tokio::select! {
+                _ = ticks.tick() => {
+                    if tests.len() < SIGNS as usize {
+                        tests.spawn(self_test(mirror, interval * (SIGNS - 1)));
+                    }
+                }
+                Some(answers) = tests.join_next() => self.tell(answers.unwrap_or(false), health),
+            }
         }
     }
 
@@ -82,6 +89,13 @@ impl Manager {
     /// Says that the agent is about to end.
     pub fn stopping(&self) {
         self.say("STOPPING=1\nSTATUS=draining");
+    }
+
+    /// What a test of the mirror has shown.
+    fn tell(&self, answers: bool, health: &Health) {
+        self.alive_if(answers);
+        let words = if answers { status(health) } else { "the mirror does not answer itself".to_owned() };
+        self.say(&format!("STATUS={words}"));
     }
 
     fn alive_if(&self, alive: bool) {

@@ -17,6 +17,9 @@ use shoal_oci::{Digest, Digester, Repository, Route};
 /// For the head of the registry's answer, which it has at once or not at all.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// For the answer to the question whether it is there.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The longest silence within the body.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -31,6 +34,14 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) const fn new(server: String, client: Client) -> Self {
         Self { server, client }
+    }
+
+    /// Whether the registry answers at all.
+    pub(crate) async fn answers(&self) -> bool {
+        let url = format!("{}/v2/", self.server);
+        let Ok(request) = http::Request::builder().uri(url).body(Body::empty()) else { return false };
+        let answer = self.client.send(request, PING_TIMEOUT).await;
+        answer.is_ok_and(|answer| !answer.status().is_server_error())
     }
 
     /// Begins to read a blob; `None` when the registry does not give it.

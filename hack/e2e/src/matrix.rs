@@ -110,15 +110,11 @@ async fn meanwhile(stage: &mut Stage, fault: &Fault, case: &Case, before: &[Opti
             tokio::time::sleep(after).await;
             act(stage, case).await.context("in the middle")
         }
-        Middle::Agents(act) => {
-            let stage = &*stage;
-            for (number, before) in before.iter().enumerate() {
-                // Together they take no longer than one.
-                stage.wait_flowing(number, *before).await;
-                act(&stage.agents[number]).context("in the middle")?;
-            }
-            Ok(())
+        Middle::Flowing(act) => {
+            stage.each_flowing(before, |_| Ok(())).await?;
+            act(stage, case).await.context("in the middle")
         }
+        Middle::Agents(act) => stage.each_flowing(before, act).await.context("in the middle"),
     }
 }
 

@@ -178,6 +178,8 @@ impl Shared {
     fn manage(&self, words: &UnixDatagram) {
         let mut heard = Instant::now();
         let mut ended: Option<Instant> = None;
+        // Who is about to end gives no signs of life, and may take its time.
+        let mut stopping = false;
         let mut buffer = [0; 4096];
         while !self.over.load(Ordering::Relaxed) {
             while let Ok(len) = words.recv(&mut buffer) {
@@ -185,13 +187,14 @@ impl Shared {
                 if text.contains("READY=1") {
                     self.ready.store(true, Ordering::Relaxed);
                 }
+                stopping |= text.contains("STOPPING=1");
                 if text.contains("WATCHDOG=1") {
                     heard = Instant::now();
                 }
             }
             let mut child = self.child();
             let running = child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)));
-            if running && heard.elapsed() > WATCHDOG {
+            if running && !stopping && heard.elapsed() > WATCHDOG {
                 // As `WatchdogSignal=SIGKILL` has it: a frozen process hears nothing else.
                 drop(child.as_mut().map(Child::kill));
             }
@@ -201,7 +204,7 @@ impl Shared {
                 let first = child.is_none();
                 if self.kept.load(Ordering::Relaxed) && (first || since.elapsed() >= RESTART_PAUSE) {
                     *child = self.spawn().ok();
-                    (heard, ended) = (Instant::now(), None);
+                    (heard, ended, stopping) = (Instant::now(), None, false);
                 }
             }
             drop(child);

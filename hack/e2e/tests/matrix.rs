@@ -1,11 +1,19 @@
 //! Debian's containerd, Docker, podman, skopeo and buildah against every fault: no pull fails while any source has the bytes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use shoal_e2e::matrix::fault::{OURS, UPSTREAMS};
 use shoal_e2e::matrix::stage::Stage;
 use shoal_e2e::matrix::{self, client};
+
+/// Pulls at once while an agent is restarted.
+const PULLS: usize = 8;
+/// When it is: every client has begun by then, and none is done.
+const MIDDLE: Duration = Duration::from_millis(2500);
+/// For all of them, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs only faults whose names contain this, for whoever looks at one.
 const ONLY_VARIABLE: &str = "MATRIX_ONLY";
@@ -21,11 +29,11 @@ async fn every_client_against_every_fault() -> Result<()> {
     for faults in [OURS, UPSTREAMS] {
         for fault in faults.iter().filter(|fault| fault.name.contains(&only)) {
             cells.extend(matrix::run(&mut stage, &clients, std::slice::from_ref(fault)).await?);
+            let (table, seconds) = (matrix::table(&cells), begun.elapsed().as_secs());
+            std::fs::write(report_file(), format!("{table}\n{} cells in {seconds} s\n", cells.len()))?;
         }
     }
     let table = matrix::table(&cells);
-    let seconds = begun.elapsed().as_secs();
-    std::fs::write(report_file(), format!("{table}\n{} cells in {seconds} s\n", cells.len()))?;
     ensure!(cells.iter().all(|cell| cell.trouble.is_none()), "\n{table}");
     Ok(())
 }
@@ -33,4 +41,36 @@ async fn every_client_against_every_fault() -> Result<()> {
 /// Where the table can be read afterwards, also of a test that passed.
 fn report_file() -> std::path::PathBuf {
     std::env::temp_dir().join("shoal-matrix.txt")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "e2e: needs root and every client; run by cargo xtask test --tier e2e"]
+async fn eight_pulls_outlive_a_restart_of_their_agent() -> Result<()> {
+    let stage = Stage::start().await?;
+    let server = stage.server.listener("registry")?;
+    let agent = &stage.agents[0];
+    let clients = client::all(&[agent.mirror; client::COUNT], server)?;
+    let mut references = Vec::new();
+    for number in 0..PULLS {
+        references.push(stage.push(&format!("team/restart-{number}"), &[3_000_000], number as u64).await?);
+    }
+    stage.limit(r#"{"download": "5MB/s"}"#).await?;
+    let outcomes = std::thread::scope(|scope| -> Result<Vec<Result<()>>> {
+        let pulls: Vec<_> = references
+            .iter()
+            .enumerate()
+            .map(|(number, reference)| {
+                let client = &clients[number % clients.len()];
+                scope.spawn(move || client.pull(reference, PATIENCE))
+            })
+            .collect();
+        std::thread::sleep(MIDDLE);
+        agent.signal(Signal::SIGTERM)?;
+        Ok(pulls.into_iter().map(|pull| pull.join().unwrap_or_else(|_| anyhow::bail!("panicked"))).collect())
+    })?;
+    for (number, outcome) in outcomes.into_iter().enumerate() {
+        outcome.with_context(|| format!("pull {number}, by {}", clients[number % clients.len()].name()))?;
+    }
+    ensure!(agent.starts() == 2, "the agent was started {} times", agent.starts());
+    Ok(())
 }

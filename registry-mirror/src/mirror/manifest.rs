@@ -26,7 +26,7 @@ pub(super) async fn serve(
     let resolved = rooms.resolver.manifest(host, repository, reference).await;
     pull.waited(asked, || "the manifest".to_owned());
     match resolved {
-        Ok(found) if request.method() != Method::HEAD && !can_be_kept(rooms, &found) => {
+        Ok(found) if request.method() != Method::HEAD && !can_be_kept(rooms, &found).await => {
             rooms.metrics.request(RequestKind::Manifest, AnswerSource::Miss);
             let why = "it is known here, but its layers are not, and nobody who has them can be asked";
             Err(OciError::new(ErrorCode::ManifestUnknown, format!("{repository} {reference}: {why}")))
@@ -34,6 +34,9 @@ pub(super) async fn serve(
         Ok(found) => {
             rooms.metrics.request(RequestKind::Manifest, source(found.freshness));
             note(pull, &found);
+            if request.method() == Method::GET {
+                prefetch_config(rooms, host, repository, &found);
+            }
             Ok(respond(request, &found))
         }
         Err(error) => {
@@ -45,12 +48,19 @@ pub(super) async fn serve(
 
 /// Whether the promise can be kept that a manifest makes: podman and others never leave a mirror that gave them one, so its layers must
 /// be here, or somebody to ask for them. A `HEAD` promises nothing: the layers may be with the runtime already.
-fn can_be_kept(rooms: &Rooms, found: &Found) -> bool {
+async fn can_be_kept(rooms: &Rooms, found: &Found) -> bool {
     match Manifest::parse(&found.bytes, Some(&found.media_type)) {
-        Ok(manifest) => rooms.fetch.can_give(&manifest.blobs()),
+        Ok(manifest) => rooms.fetch.can_give(&manifest.blobs()).await,
         // An index, or something that names no blob.
         Err(_) => true,
     }
+}
+
+/// Begins to fetch the image's configuration. It is small, every runtime needs it, and podman asks for it last of all.
+fn prefetch_config(rooms: &Rooms, host: Option<&Host>, repository: &Repository, found: &Found) {
+    let Ok(Manifest::Image(image)) = Manifest::parse(&found.bytes, Some(&found.media_type)) else { return };
+    let repositories = rooms.resolver.blob_candidates(host, repository);
+    rooms.fetch.prefetch(&image.config.digest, image.config.size, &repositories);
 }
 
 /// Notes where a manifest came from.

@@ -58,6 +58,8 @@ pub enum Middle {
     Agents(fn(&Supervised) -> Result<()>),
     /// To everything, after a while.
     Stage(Duration, Act),
+    /// To everything, once every client gets bytes of a layer.
+    Flowing(Act),
 }
 
 /// What must come of a pull.
@@ -142,7 +144,7 @@ pub const OURS: &[Fault] = &[
         fed: true,
         slow: true,
         layers: LARGE,
-        middle: Middle::Stage(MIDDLE, kill_server),
+        middle: Middle::Flowing(kill_server),
         end: server_back,
         ..NONE
     },

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use http::Method;
 use shoal_http::{Body, Client};
 use shoal_oci::Digest;
-use shoal_test_images::{Compression, ImageSpec};
+use shoal_test_images::{Compression, Image, ImageSpec};
 use tempfile::TempDir;
 
 use super::client::COUNT;
@@ -123,12 +123,7 @@ impl Stage {
         self.images += 1;
         let number = self.images;
         let repository = format!("team/fault-{number}");
-        let at = self.directory.path().join(format!("image-{number}"));
-        let mut spec = ImageSpec::new(fault.layers.to_vec(), 1000 + number as u64);
-        spec.compression = Compression::None;
-        let (layout, image) = fixture::made(&at, &spec)?;
-        self.server.registry()?.push(&repository, "v1", &layout, &image, &|_| {}).await?;
-        fs::remove_dir_all(&at)?;
+        let image = self.made(&repository, fault.layers, 1000 + number as u64).await?;
         let mut layers: Vec<_> =
             image.platforms[0].layers.iter().map(|layer| (layer.digest, layer.size)).collect();
         layers.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
@@ -146,8 +141,24 @@ impl Stage {
         Ok(Case { reference: format!("{repository}:v1"), repository, size, layers })
     }
 
+    /// Pushes an image of layers of these sizes, whose bytes depend on `seed`; its reference.
+    pub async fn push(&self, repository: &str, layers: &[u64], seed: u64) -> Result<String> {
+        self.made(repository, layers, seed).await?;
+        Ok(format!("{repository}:v1"))
+    }
+
+    async fn made(&self, repository: &str, layers: &[u64], seed: u64) -> Result<Image> {
+        let at = self.directory.path().join(format!("image-{seed}"));
+        let mut spec = ImageSpec::new(layers.to_vec(), seed);
+        spec.compression = Compression::None;
+        let (layout, image) = fixture::made(&at, &spec)?;
+        self.server.registry()?.push(repository, "v1", &layout, &image, &|_| {}).await?;
+        fs::remove_dir_all(&at)?;
+        Ok(image)
+    }
+
     /// Gives every agent other limits.
-    async fn limit(&self, limits: &'static str) -> Result<()> {
+    pub async fn limit(&self, limits: &'static str) -> Result<()> {
         for agent in &self.agents {
             let url = format!("http://{}/limits", agent.admin);
             let request = http::Request::builder().method(Method::PUT).uri(url).body(Body::from(limits))?;
@@ -166,16 +177,30 @@ impl Stage {
         given
     }
 
-    /// Waits until an agent gives its client the bytes of a layer, for a while.
-    pub async fn wait_flowing(&self, agent: usize, before: Option<f64>) {
+    /// Does something to each agent once it gives its client the bytes of a layer, or when that has not begun for a while.
+    pub async fn each_flowing(
+        &self,
+        before: &[Option<f64>],
+        act: fn(&Supervised) -> Result<()>,
+    ) -> Result<()> {
         let until = Instant::now() + FLOWING_TIMEOUT;
-        while Instant::now() < until {
-            let now = self.agents[agent].metrics().await.ok().map(|metrics| metrics.sent_to_clients());
-            if now.zip(before).is_some_and(|(now, before)| now - before > FLOWING) {
-                return;
+        let mut left: Vec<usize> = (0..before.len()).collect();
+        while !left.is_empty() {
+            let mut waiting = Vec::new();
+            for number in left {
+                let agent = &self.agents[number];
+                let now = agent.metrics().await.ok().map(|metrics| metrics.sent_to_clients());
+                let flows = now.zip(before[number]).is_some_and(|(now, before)| now - before > FLOWING);
+                if flows || Instant::now() >= until {
+                    act(agent)?;
+                } else {
+                    waiting.push(number);
+                }
             }
+            left = waiting;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        Ok(())
     }
 
     /// Everything is as it was at the start, for the next fault.
@@ -210,7 +235,7 @@ impl Stage {
     /// Does something to the file of the largest layer in every agent's cache.
     pub fn damage(&self, case: &Case, how: fn(&Path) -> Result<()>) -> Result<()> {
         for disk in &self.disks {
-            let path = file_of(&disk.path().join("data"), case.layers[0].1)?;
+            let path = file_of(&disk.path().join("data"), &case.layers[0])?;
             how(&path)?;
         }
         Ok(())
@@ -219,7 +244,7 @@ impl Stage {
     /// Takes the largest layer away from the server's disk, and from its memory.
     pub fn lose_at_server(&mut self, case: &Case) -> Result<()> {
         self.server.kill();
-        fs::remove_file(file_of(&self.server.place().data(), case.layers[0].1)?)?;
+        fs::remove_file(file_of(&self.server.place().data(), &case.layers[0])?)?;
         self.server.restart()
     }
 
@@ -280,17 +305,19 @@ impl Stage {
     }
 }
 
-/// The file below `directory` with exactly this many bytes.
-fn file_of(directory: &Path, size: u64) -> Result<PathBuf> {
+/// The file below `directory` that holds a blob: its name has the digest, and its size is the blob's.
+fn file_of(directory: &Path, (digest, size): &(Digest, u64)) -> Result<PathBuf> {
+    let hex = digest.to_hex();
     let mut rest = vec![directory.to_owned()];
     while let Some(path) = rest.pop() {
+        let named = path.file_name().is_some_and(|name| name.to_string_lossy().contains(&hex));
         if path.is_dir() {
             for entry in fs::read_dir(&path)? {
                 rest.push(entry?.path());
             }
-        } else if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == size) {
+        } else if named && fs::metadata(&path).is_ok_and(|metadata| metadata.len() == *size) {
             return Ok(path);
         }
     }
-    Err(anyhow::anyhow!("no file of {size} bytes")).with_context(|| directory.display().to_string())
+    Err(anyhow::anyhow!("no file of {digest}")).with_context(|| directory.display().to_string())
 }
