@@ -14,6 +14,7 @@ use crate::limits::{
     CANDIDATES_MAX, GIVEN_MAX, OWNER_DEMAND_MICROS, WANT_CREDIT_MAX, WEB_RETRY_MS, WEB_SEEDS_MAX,
 };
 use crate::message::{Part, Pieces};
+use crate::near::Near;
 use crate::sorted::SortedMap;
 use crate::spread::Spread;
 use crate::stats::Received;
@@ -183,6 +184,8 @@ pub(crate) struct Blob {
     pub(crate) spread: Spread,
     /// For each piece, how many members have it, or were promised it by us.
     pub(crate) availability: Availability,
+    /// The same of our zone, and what may come from others.
+    pub(crate) near: Near,
     /// Pieces in the order in which we got them, for those who are not told at once.
     pub(crate) news: Vec<PieceIndex>,
     /// When owners were last told.
@@ -237,6 +240,7 @@ impl Blob {
             spread: Spread::default(),
             to_come: Vec::new(),
             availability: Availability::default(),
+            near: Near::default(),
             news: Vec::new(),
             owners_told: now,
             readers: BTreeMap::new(),
@@ -292,7 +296,9 @@ impl Blob {
     pub(crate) fn add_member(&mut self, conn: ConnId, member: Member) {
         for index in member.pieces.iter() {
             self.availability.add(index);
+            self.near.add(member.zone, index);
         }
+        self.near.changed(member.zone);
         if member.owner {
             self.owners.0 += 1;
             self.owners.1 += usize::from(member.pieces.is_full());
@@ -318,6 +324,8 @@ impl Blob {
             for index in member.pieces.iter().chain(promised) {
                 self.availability.remove(index);
             }
+            member.pieces.iter().for_each(|index| self.near.remove(member.zone, index));
+            self.near.changed(member.zone);
         }
         Some(member)
     }
@@ -328,6 +336,7 @@ impl Blob {
         if !member.pieces.set(index) {
             return false;
         }
+        self.near.add(member.zone, index);
         self.owners.1 += usize::from(member.owner && member.pieces.is_full());
         let counted = member.promised.as_mut().is_some_and(|promised| promised.unset(index));
         if !counted {
@@ -392,6 +401,7 @@ impl Blob {
 
     /// A member will not get a piece from us after all.
     pub(crate) fn unpromise(&mut self, conn: ConnId, index: PieceIndex) {
+        self.spread.taken_back(conn, index);
         let Some(member) = self.members.get_mut(&conn) else { return };
         let counted = member.promised.as_mut().is_some_and(|promised| promised.unset(index));
         if counted {
@@ -404,6 +414,7 @@ impl Blob {
         let Some(member) = self.members.get_mut(&conn) else { return };
         let was_full = member.pieces.is_full();
         if member.pieces.unset(index) {
+            self.near.remove(member.zone, index);
             self.owners.1 -= usize::from(member.owner && was_full);
             self.availability.remove(index);
         }

@@ -23,7 +23,7 @@
 //! # Rooms
 //!
 //! `download` owns the states of pieces (`download/STATE.md` has the drawing), `pick` and `availability` choose among them, `window` sizes requests,
-//! `upload` orders what is sent, `pace` measures how fast pieces travel, `spread` who passes them on, `noise` who talks in vain, `announce`, `dial` and `ban` keep their own time, `core` joins them. `tests/sim.rs` runs many cores in
+//! `upload` orders what is sent, `pace` measures how fast pieces travel, `near` which may come from another zone, `spread` who passes them on, `noise` who talks in vain, `announce`, `dial` and `ban` keep their own time, `core` joins them. `tests/sim.rs` runs many cores in
 //! virtual time.
 
 mod announce;
@@ -38,6 +38,7 @@ pub mod handshake;
 pub mod io;
 pub mod limits;
 pub mod message;
+mod near;
 mod noise;
 mod pace;
 mod peer;

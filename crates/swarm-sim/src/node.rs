@@ -19,6 +19,9 @@ pub type NodeId = u32;
 /// Number of a blob in its world.
 pub type BlobId = u16;
 
+/// Where the first node of a machine takes connections.
+const PORT: u16 = 16_001;
+
 /// Who decides at a node.
 #[derive(Debug)]
 pub(crate) enum Mind {
@@ -124,7 +127,9 @@ pub struct Node {
 impl Node {
     /// A node that is off.
     pub(crate) fn new(id: NodeId, spec: Spec, net: &Net) -> Self {
-        let [a, b, c] = [(id >> 16) as u8, (id >> 8) as u8, id as u8];
+        let machine = spec.on.unwrap_or(id);
+        let [_, a, b, c] = machine.to_be_bytes();
+        let port = PORT.saturating_add(u16::try_from(id.abs_diff(machine)).unwrap_or(u16::MAX));
         Self {
             up: Pipe::new(spec.up, net.burst),
             down: Pipe::new(spec.down, net.burst),
@@ -132,7 +137,7 @@ impl Node {
             mind: Mind::Off,
             life: 0,
             peer_id: PeerId([0; 20]),
-            addr: SocketAddr::from(([10, a, b, c], 16_001)),
+            addr: SocketAddr::from(([10, a, b, c], port)),
             debt: 0.0,
             turns: VecDeque::new(),
             sending: None,
@@ -153,7 +158,7 @@ impl Node {
     pub(crate) fn at(addr: &SocketAddr) -> Option<NodeId> {
         let SocketAddr::V4(addr) = addr else { return None };
         let [_, a, b, c] = addr.ip().octets();
-        Some(u32::from_be_bytes([0, a, b, c]))
+        Some(u32::from_be_bytes([0, a, b, c]) + u32::from(addr.port().checked_sub(PORT)?))
     }
 
     /// How long a small message waits for its place on the uplink: one turn of everybody who is sending.

@@ -36,6 +36,8 @@ pub struct Spec {
     pub zone: Zone,
     /// Whether its core knows where it stands, and tells.
     pub tells_zone: bool,
+    /// On whose machine it runs, if not on its own: it has that node's address, and another port.
+    pub on: Option<u32>,
     /// Honest or not.
     pub nature: Nature,
     /// Limits of its core.
@@ -59,6 +61,7 @@ impl Spec {
             disk: DISK_RATE,
             zone: Zone::UNKNOWN,
             tells_zone: true,
+            on: None,
             nature: Nature::Honest,
             limits: Limits::for_role(role),
         }

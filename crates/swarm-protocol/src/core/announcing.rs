@@ -56,7 +56,7 @@ impl Core {
     /// are neighbours enough.
     fn peers_wanted(&self, blob: &Blob) -> u8 {
         let gives = |conn: &&ConnId| self.peers.get(conn).is_some_and(|peer| !peer.is_burden());
-        let content = blob.members.keys().filter(gives).count() >= self.limits.neighbours_wanted as usize;
+        let content = blob.members.keys().filter(gives).count() >= self.neighbours_wanted(blob);
         if blob.is_downloading() && !content { PEERS_WANTED } else { 0 }
     }
 

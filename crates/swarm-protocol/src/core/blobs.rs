@@ -11,6 +11,7 @@ use crate::download::Download;
 use crate::io::{AnnounceEvent, CloseReason, ConnId, FailReason, Output, Role, Violation};
 use crate::limits::{EXCHANGE_FIRST_MICROS, PIECES_MAX};
 use crate::message::Message;
+use crate::near::Near;
 use crate::timers::Timer;
 
 impl Core {
@@ -59,6 +60,7 @@ impl Core {
         blob.phase = Phase::Ready;
         blob.metainfo = Some(metainfo);
         blob.availability = Availability::new(layout.piece_count());
+        blob.near = Near::new(self.zone, layout.piece_count());
         blob.download = Some(Download::new(layout, have));
         (blob.progress, blob.peer_progress, blob.used) = (self.now, self.now, self.now);
         self.admit_early(digest);

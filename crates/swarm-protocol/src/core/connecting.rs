@@ -8,7 +8,7 @@ use shoal_swarm_types::{PeerId, PeerInfo, Zone};
 use super::{Core, exchange};
 use crate::blob::{Blob, Phase};
 use crate::io::{CloseReason, ConnId, Output, Time};
-use crate::limits::{CONNECTIONS_PER_HOST_MAX, KEEP_ALIVE_MS, TENURE_MS};
+use crate::limits::{CONNECTIONS_PER_HOST_MAX, KEEP_ALIVE_MS, TENURE_MS, TRADE_PIECES};
 use crate::message::{Message, Pieces};
 use crate::peer::Peer;
 use crate::timers::Timer;
@@ -42,7 +42,7 @@ impl Core {
 
     fn dial_for(&mut self, digest: Digest) {
         let Some(blob) = self.blobs.get(&digest) else { return };
-        let wanted = self.limits.neighbours_wanted as usize;
+        let wanted = self.neighbours_wanted(blob);
         let of_tracker = blob.candidates.iter().filter(|peer| self.dials.is_pending(&peer.addr));
         // Who does not give what he owes is no neighbour to rely on.
         let gives = |conn: &&ConnId| self.peers.get(conn).is_some_and(|peer| !peer.is_burden());
@@ -71,6 +71,14 @@ impl Core {
                 neighbours += 1;
             }
         }
+    }
+
+    /// How many neighbours a download looks for: few while hardly anybody has anything, because each of them asks for the same; some more
+    /// when there is something to trade, because whoever has fewer than the others gets his pieces later.
+    pub(super) fn neighbours_wanted(&self, blob: &Blob) -> usize {
+        let wanted = self.limits.neighbours_wanted as usize;
+        let trades = blob.download.as_ref().is_some_and(|download| download.present().count() > TRADE_PIECES);
+        if trades { wanted * 8 / 5 } else { wanted }
     }
 
     /// Dials a candidate if that may be done now; otherwise sets a timer for when it may.

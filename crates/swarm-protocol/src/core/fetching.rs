@@ -11,7 +11,10 @@ use super::receiving::Verdict;
 use crate::blob::{Blob, Member, Phase};
 use crate::download::Download;
 use crate::io::{ConnId, Source, Violation};
-use crate::limits::{ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, REJECT_HOLD_MICROS};
+use crate::limits::{
+    ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, REJECT_HOLD_MICROS, ZONE_PATIENCE_MICROS,
+    ZONE_PIECES,
+};
 use crate::message::Message;
 use crate::peer::{Asked, Peer};
 use crate::pick::{overlap, rarest};
@@ -20,6 +23,9 @@ use crate::upload::Class;
 
 /// A request is late after this many times the usual: half of all requests take longer than their mean.
 const LATE_FACTOR: u64 = 2;
+
+/// Pieces per neighbour below which they are the last.
+const FEW_PIECES: usize = 2;
 
 impl Core {
     /// Asks for whatever may be asked for now.
@@ -105,8 +111,13 @@ impl Core {
         }
         let (len, share) = (longest(download), self.share(blob));
         let members = blob.members.iter();
+        let few = (download.missing().count() as usize) < FEW_PIECES * blob.members.len();
         let free = members.filter_map(|(conn, member)| {
             let load = self.load_if_free(*conn, member, len, share)?;
+            // The last pieces are not for finding out whether somebody gives again.
+            if few && self.peers.get(conn).is_none_or(Peer::is_burden) {
+                return None;
+            }
             overlap(download.missing(), &member.pieces).then_some((load, *conn))
         });
         free.collect()
@@ -138,14 +149,42 @@ impl Core {
 
     /// The rarest missing piece that a neighbour offers.
     fn rarest_of(&mut self, digest: Digest, conn: ConnId) -> Option<(PieceIndex, u64)> {
+        let is_bound = self.is_bound_to_zone(digest, conn);
         let blob = self.blobs.get(&digest)?;
         let (download, member, peer) =
             (blob.download.as_ref()?, blob.members.get(&conn)?, self.peers.get(&conn)?);
+        let crossing;
+        let offered = match is_bound {
+            true => {
+                crossing = blob.near.crossing(&member.pieces);
+                &crossing
+            }
+            false => &member.pieces,
+        };
         let held = member.holds.iter().filter(|(_, until)| self.now < **until).map(|(index, _)| *index);
         // What it owes us, and we count on, is not missing.
         let excluded = held.chain(peer.given_up_of(digest));
-        let index = rarest(download.missing(), &member.pieces, excluded, &blob.availability, &mut self.rng)?;
+        let index = rarest(download.missing(), offered, excluded, &blob.availability, &mut self.rng)?;
         Some((index, download.piece_len(index)))
+    }
+
+    /// Whether a neighbour is in another zone, and only asked for what may come from there now. Whoever has got nothing for a while
+    /// may ask anybody for anything.
+    fn is_bound_to_zone(&mut self, digest: Digest, conn: ConnId) -> bool {
+        let Some(blob) = self.blobs.get_mut(&digest) else { return false };
+        let foreign = blob.members.get(&conn).is_some_and(|member| self.zone.is_foreign(member.zone));
+        let idle = self.asked_bytes < ZONE_PIECES * blob.download.as_ref().map_or(0, longest);
+        if !foreign || idle || self.now.micros_since(blob.progress) > ZONE_PATIENCE_MICROS {
+            return false;
+        }
+        if !blob.near.is_drawn() {
+            let near =
+                blob.members.iter().filter(|(_, member)| self.zone.is_same(member.zone) && !member.owner);
+            let near: Vec<_> =
+                near.filter_map(|(conn, _)| self.peers.get(conn)).map(|peer| peer.id).collect();
+            blob.near.draw(self.peer_id, &near);
+        }
+        true
     }
 
     /// Asks one peer for one piece, which must be missing, or asked of others only.
@@ -189,11 +228,17 @@ impl Core {
         let Some(download) = self.blobs.get(&digest).and_then(|blob| blob.download.as_ref()) else {
             return Vec::new();
         };
-        if download.missing().count() > 0 || download.requested().len() > ENDGAME_PIECES {
+        if download.missing().count() > 0 {
             return Vec::new();
         }
+        let many = download.requested().len() > ENDGAME_PIECES;
         let is_late = |source: Source, waited: u64| match source {
             Source::Conn(conn) => self.peers.get(&conn).is_none_or(|peer| {
+                let unknown = peer.window.latency_micros().is_none() && waited > self.usual_wait();
+                if many {
+                    // While there are more of them, only those are late for certain that were asked of somebody who has given nothing yet.
+                    return peer.window.is_slow() || unknown;
+                }
                 peer.window.is_slow()
                     || peer.window.latency_micros().is_none_or(|usual| waited > usual * LATE_FACTOR)
             }),
@@ -207,6 +252,11 @@ impl Core {
             })
             .map(|(index, asked)| (*index, asked.len()))
             .collect()
+    }
+
+    /// How long a request takes that is late with somebody of whom nothing is known.
+    fn usual_wait(&self) -> u64 {
+        self.intake.usual_micros().map_or(u64::MAX, |usual| usual * LATE_FACTOR)
     }
 
     /// The least loaded peer that offers a piece and was not asked for it; owners only if `owners`, and only if nobody else does.
@@ -223,7 +273,7 @@ impl Core {
             .filter_map(|(conn, member)| {
                 let peer = self.peers.get(conn)?;
                 let free = !peer.asked.contains_key(&(digest, index)) && !peer.is_burden();
-                free.then_some(((member.owner, self.weight(peer)), *conn))
+                free.then_some(((member.owner, self.zone.is_foreign(member.zone), self.weight(peer)), *conn))
             })
             .collect();
         let least = candidates.iter().map(|(load, _)| *load).min()?;

@@ -8,7 +8,7 @@ use super::Core;
 use super::blobs::known_pieces;
 use crate::blob::{Blob, Member, Phase};
 use crate::io::{BanReason, CloseReason, ConnId, Output, Source, Violation};
-use crate::limits::{CHANNELS_MAX, DECLINE_HOLD_MS, PIECES_MAX};
+use crate::limits::{CHANNELS_MAX, CROWD_PIECES, DECLINE_HOLD_MS, PIECES_MAX};
 use crate::message::{Message, Pieces};
 use crate::peer::Channel;
 use crate::upload::Class;
@@ -179,6 +179,10 @@ impl Core {
             self.outputs.push_back(Output::Lookup { digest });
             Blob::new(Phase::Lookup, false, now)
         });
+        if !peer.outbound && !owner && is_crowd(blob, self.limits.neighbours_wanted) {
+            self.close_conn(conn, CloseReason::Full);
+            return Ok(());
+        }
         if blob.phase == Phase::Ready {
             let pieces = known_pieces(&pieces, &[], blob.piece_count())?;
             self.admit(conn, digest, Member::new(owner, zone, pieces, None));
@@ -286,4 +290,12 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Whether a blob that has hardly begun to arrive has neighbours enough. A fleet that starts at once finds those first who began first;
+/// they would have twice as many neighbours as who began last, who then get their pieces later. Whoever is sent away finds others. Once
+/// the pieces flow, everybody is let in: a late joiner meets such only.
+fn is_crowd(blob: &Blob, wanted: u32) -> bool {
+    let begun = blob.download.as_ref().is_none_or(|download| download.present().count() > CROWD_PIECES);
+    blob.is_downloading() && !begun && blob.members.len() >= 2 * wanted as usize
 }

@@ -179,6 +179,7 @@ impl Core {
                 if let Some(blob) = self.blobs.get_mut(&digest) {
                     blob.promise(conn, index);
                     blob.note_given(index, self.now);
+                    blob.spread.given(conn, index, blob.piece_count(), self.now);
                 }
                 self.say(conn, digest, |swarm| Message::Assign { swarm, index });
                 self.uploads.push(Job { conn, digest, index, len }, Class::Background, self.now);

@@ -8,7 +8,8 @@ use shoal_swarm_types::PieceIndex;
 
 use super::Core;
 use super::receiving::Verdict;
-use crate::io::{ConnId, Role, Violation};
+use crate::io::{ConnId, Violation};
+use crate::spread::Owed;
 use crate::upload::Class;
 
 impl Core {
@@ -44,29 +45,27 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.noise.piece();
         }
-        if self.role == Role::Owner
-            && let Some(blob) = self.blobs.get_mut(&digest)
-        {
-            let count = blob.piece_count();
+        if let Some(blob) = self.blobs.get_mut(&digest) {
             blob.spread.look(self.now);
-            blob.spread.arrived(conn, index, count, self.now);
+            blob.spread.arrived(conn, index, self.now);
         }
     }
 
-    /// The place among those who wait for anything of the one to serve next: the first who can take a piece and owes no proof that it
-    /// passes pieces on, else the one that owes least.
-    pub(super) fn next_to_serve(&self) -> Option<usize> {
+    /// The place among those who wait for anything of the one to serve next: of the first who can take a piece, the one with the fewest
+    /// pieces that nobody has from it. So the first pieces of a blob go to as many as there are, each of whom can pass on another, and
+    /// who keeps what he gets is served when nobody else wants anything.
+    pub(super) fn next_to_serve(&mut self) -> Option<usize> {
+        self.put_back_keepers();
         let next = |alone| {
             let mut best = None;
-            for (at, (conn, digest)) in self.credits.iter().enumerate() {
-                if !self.uploads.has_room(*conn, alone) {
-                    continue;
-                }
-                let owed = self.blobs.get(digest).map_or(0, |blob| blob.spread.owed(*conn));
+            let able =
+                self.credits.iter().enumerate().filter(|(_, (conn, _))| self.uploads.has_room(*conn, alone));
+            for (at, (conn, digest)) in able.take(SERVE_LOOK) {
+                let owed = self.blobs.get(digest).map_or(Owed::default(), |blob| blob.spread.owed(*conn));
                 if best.is_none_or(|(least, _)| owed < least) {
                     best = Some((owed, at));
                 }
-                if owed == 0 {
+                if owed == Owed::default() {
                     break;
                 }
             }
@@ -74,4 +73,20 @@ impl Core {
         };
         next(false).or_else(|| next(self.uploads.queued() == 0))
     }
+
+    /// Whoever is first in line and keeps what he gets goes to its end, so that the others are found at its beginning.
+    fn put_back_keepers(&mut self) {
+        for _ in 0..self.credits.len().min(SERVE_LOOK) {
+            let Some((conn, digest)) = self.credits.front().copied() else { return };
+            let late = self.blobs.get(&digest).map_or(0, |blob| blob.spread.owed(conn).late);
+            if late == 0 {
+                return;
+            }
+            self.credits.rotate_left(1);
+        }
+    }
 }
+
+/// Among so many of those who wait an owner looks for the one to serve next: more than it serves at a time, and a bounded time for fleets of
+/// thousands.
+const SERVE_LOOK: usize = 64;

@@ -12,8 +12,9 @@ const MB: u64 = 1_000_000;
 const HONEST: u32 = 100;
 const HOSTILE: u32 = 20;
 
-/// Sybils: one machine's link shared by many identities that claim everything and give nothing.
+/// Sybils: the links of some machines, both ways, shared by many identities that ask for everything and give nothing.
 const SYBILS: u32 = 200;
+const SYBIL_LINKS: u64 = 4;
 
 fn usual(run: &Run) -> FleetSpec {
     let mut of = run.fleet(HONEST, 128 * MB, 25 * MB / 2);
@@ -22,11 +23,12 @@ fn usual(run: &Run) -> FleetSpec {
 }
 
 /// A fleet with `count` further nodes of a nature, which are there before the honest begin.
-fn beset(run: &mut Run, name: &str, count: u32, spec: impl Fn(Spec) -> Spec, misled: bool) {
+fn beset(run: &mut Run, name: &str, count: u32, spec: impl Fn(u32, Spec) -> Spec, misled: bool) {
     let of = usual(run);
     let mut fleet = Fleet::new(&of, |_, spec| spec);
     for _ in 0..count {
-        let node = fleet.add(spec(Spec::new(shoal_swarm_protocol::Role::Agent, of.rate)));
+        let first = of.origins + of.agents;
+        let node = fleet.add(spec(first, Spec::new(shoal_swarm_protocol::Role::Agent, of.rate)));
         // A liar is complete at once, in its own words; the others download like anybody.
         fleet.world.at(0.0, Script::Meddle(node, fleet.blobs[0]));
     }
@@ -55,36 +57,46 @@ fn beset(run: &mut Run, name: &str, count: u32, spec: impl Fn(Spec) -> Spec, mis
 }
 
 pub(super) fn hostile(run: &mut Run) {
-    for case in [nobody, corrupt, stalling, lying, flooding, sybils, metainfo] {
+    for case in [nobody, corrupt, stalling, lying, flooding, sybils, one_address, metainfo] {
         case(run);
     }
 }
 
 pub(super) fn nobody(run: &mut Run) {
-    beset(run, "nobody", 0, |spec| spec, false);
+    beset(run, "nobody", 0, |_, spec| spec, false);
 }
 
 pub(super) fn corrupt(run: &mut Run) {
-    beset(run, "corrupt", HOSTILE, |spec| spec.nature(Nature::Corrupt), false);
+    beset(run, "corrupt", HOSTILE, |_, spec| spec.nature(Nature::Corrupt), false);
 }
 
 pub(super) fn stalling(run: &mut Run) {
-    beset(run, "stalling", HOSTILE, |spec| spec.nature(Nature::Stalling), false);
+    beset(run, "stalling", HOSTILE, |_, spec| spec.nature(Nature::Stalling), false);
 }
 
 pub(super) fn lying(run: &mut Run) {
-    beset(run, "lying", HOSTILE, |spec| spec.nature(Nature::Lying), false);
+    beset(run, "lying", HOSTILE, |_, spec| spec.nature(Nature::Lying), false);
 }
 
 pub(super) fn flooding(run: &mut Run) {
-    beset(run, "flooding", HOSTILE, |spec| spec.nature(Nature::Flooding), false);
+    beset(run, "flooding", HOSTILE, |_, spec| spec.nature(Nature::Flooding), false);
 }
 
 pub(super) fn sybils(run: &mut Run) {
-    let sybil = |spec: Spec| Spec { up: spec.up / u64::from(SYBILS) * 4, ..spec.nature(Nature::Stalling) };
-    beset(run, "sybils", SYBILS, sybil, false);
+    beset(run, "sybils", SYBILS, |_, spec| sybil(spec), false);
+}
+
+pub(super) fn one_address(run: &mut Run) {
+    let there = |first, spec| Spec { on: Some(first), ..sybil(spec) };
+    beset(run, "one-address", SYBILS, there, false);
+}
+
+/// One of many identities behind few links.
+fn sybil(spec: Spec) -> Spec {
+    let share = |rate: u64| rate * SYBIL_LINKS / u64::from(SYBILS);
+    Spec { up: share(spec.up), down: share(spec.down), ..spec.nature(Nature::Stalling) }
 }
 
 pub(super) fn metainfo(run: &mut Run) {
-    beset(run, "metainfo", 0, |spec| spec, true);
+    beset(run, "metainfo", 0, |_, spec| spec, true);
 }
