@@ -19,6 +19,8 @@ pub(crate) struct Availability {
     counts: Vec<u16>,
     /// For each number of copies the pieces that have so many, in words as those of a [`Bitfield`].
     levels: Vec<Level>,
+    /// Copies of all pieces together.
+    total: u64,
 }
 
 /// The pieces with one number of copies.
@@ -41,12 +43,17 @@ impl Availability {
     /// No copies of any of `count` pieces.
     pub(crate) fn new(count: u32) -> Self {
         let none = Level { pieces: Bitfield::full(count).words().collect(), count };
-        Self { counts: vec![0; count as usize], levels: vec![none] }
+        Self { counts: vec![0; count as usize], levels: vec![none], total: 0 }
     }
 
     /// Number of copies of a piece; 0 beyond the end.
     pub(crate) fn of(&self, index: PieceIndex) -> u32 {
         self.counts.get(index.0 as usize).copied().map_or(0, u32::from)
+    }
+
+    /// Number of copies of all pieces together.
+    pub(crate) const fn total(&self) -> u64 {
+        self.total
     }
 
     /// There is one more copy.
@@ -64,6 +71,7 @@ impl Availability {
     fn change(&mut self, index: PieceIndex, count: u32) {
         let Some(standing) = self.counts.get_mut(index.0 as usize) else { return };
         let count = u16::try_from(count).unwrap_or(u16::MAX);
+        self.total = self.total + u64::from(count) - u64::from(*standing);
         let before = level(std::mem::replace(standing, count));
         let after = level(count);
         let (word, bit) = word_bit(index);

@@ -14,7 +14,9 @@ use shoal_oci::Digest;
 use shoal_swarm_types::PieceIndex;
 
 use crate::io::{ConnId, Time};
-use crate::limits::{ARRIVAL_MICROS_MAX, UPLOADS_PER_CONN, UPLOADS_STUCK_MAX, URGENT_RUN_MAX};
+use crate::limits::{
+    ARRIVAL_MICROS_MAX, BEGINNING_UPLOADS, UPLOADS_PER_CONN, UPLOADS_STUCK_MAX, URGENT_RUN_MAX,
+};
 use crate::pace::Pace;
 use lanes::Lanes;
 
@@ -146,11 +148,19 @@ impl Uploads {
 
     /// Takes up the next piece, if a slot is free: the driver is to send it now. It stays until it has arrived, or failed. `copies`
     /// tells how many neighbours have a piece. Says whether it leaves before others that were handed over.
-    pub(crate) fn start(&mut self, now: Time, copies: impl Fn(&Job) -> u32) -> Option<(Job, bool)> {
+    ///
+    /// At the `beginning` of all blobs fewer slots are used.
+    pub(crate) fn start(
+        &mut self,
+        now: Time,
+        beginning: bool,
+        copies: impl Fn(&Job) -> u32,
+    ) -> Option<(Job, bool)> {
         if self.queued() == 0 {
             return None;
         }
-        let free = self.free_slots(now);
+        let slots = if beginning { self.slots_max.min(BEGINNING_UPLOADS) } else { self.slots_max };
+        let free = self.free_slots(now, slots);
         let (job, demanded) =
             self.take(now, &copies, free, false).or_else(|| self.take(now, &copies, free, true))?;
         self.unqueue(&job);
@@ -249,7 +259,7 @@ impl Uploads {
 
     /// Whether one more piece may leave: those that have left do not count, nor those of slow receivers. Demanded ones have all slots to
     /// themselves besides, because they leave before others that were handed over.
-    fn free_slots(&mut self, now: Time) -> Free {
+    fn free_slots(&mut self, now: Time, slots: u32) -> Free {
         let patience = self.pace.patience();
         let (mut used, mut demanded, mut stuck, mut lost) = (0, 0, 0, None);
         for handed in self.handed.values().flatten() {
@@ -268,7 +278,7 @@ impl Uploads {
             });
         }
         let any = stuck < UPLOADS_STUCK_MAX;
-        Free { demanded: any && demanded < self.slots_max, others: any && used < self.slots_max }
+        Free { demanded: any && demanded < self.slots_max, others: any && used < slots }
     }
 
     /// The next piece in turn, and whether it is demanded. `more`: also for connections that have their share on the way already, when

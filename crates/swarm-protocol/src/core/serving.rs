@@ -7,7 +7,7 @@ use super::Core;
 use super::receiving::Verdict;
 use crate::blob::Blob;
 use crate::io::{ConnId, Output, Role, Violation};
-use crate::limits::{ASSIGN_AHEAD, OWNER_DEMAND_MICROS, REQUESTS_MAX};
+use crate::limits::{ASSIGN_AHEAD, BEGINNING_PIECES, OWNER_DEMAND_MICROS, REQUESTS_MAX};
 use crate::message::{Message, Part};
 use crate::pick::least_copied;
 use crate::timers::Timer;
@@ -136,16 +136,32 @@ impl Core {
 
     /// Fills the free upload slots.
     pub(super) fn send_pieces(&mut self) {
+        if self.uploads.queued() == 0 && self.credits.is_empty() {
+            return;
+        }
+        let beginning = self.is_beginning();
         loop {
             while !self.credits.is_empty() && self.uploads.ready() < ASSIGN_AHEAD && self.assign() {}
             let blobs = &self.blobs;
             let copies = |job: &Job| blobs.get(&job.digest).map_or(0, |blob| blob.copies(job.index));
-            let Some((job, urgent)) = self.uploads.start(self.now, copies) else { break };
+            let Some((job, urgent)) = self.uploads.start(self.now, beginning, copies) else { break };
             self.send_piece(&job, urgent);
         }
         if let Some(at) = self.uploads.next_stuck(self.now) {
             self.timers.set_earlier(Timer::Upload, at);
         }
+    }
+
+    /// Whether no blob here has got far yet.
+    fn is_beginning(&self) -> bool {
+        let mut shared = self.blobs.values().filter(|blob| !blob.members.is_empty());
+        shared.all(|blob| match self.role {
+            Role::Owner => blob.availability.total() < BEGINNING_PIECES * blob.members.len() as u64,
+            Role::Agent => {
+                let present = blob.download.as_ref().map(|download| download.present().count());
+                present.is_none_or(|count| u64::from(count) < BEGINNING_PIECES)
+            }
+        })
     }
 
     /// Hands a piece to the driver, on our channel of that connection.

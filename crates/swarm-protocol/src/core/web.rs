@@ -9,6 +9,7 @@ use super::wants::wanted_pieces;
 use crate::blob::{Blob, Phase};
 use crate::download::PieceState;
 use crate::io::{Output, Source};
+use crate::limits::OWNED_STALL_FACTOR;
 use crate::pick::overlap;
 
 impl Core {
@@ -41,7 +42,9 @@ impl Core {
         let quiet_ms = self.now.micros_since(blob.peer_progress) / 1_000;
         let useful = |member: &crate::blob::Member| overlap(download.missing(), &member.pieces);
         let alone = download.requested().is_empty() && !blob.members.values().any(useful);
-        quiet_ms >= self.limits.stall_ms || (quiet_ms >= self.limits.web_after_ms && alone)
+        let owned = blob.members.values().any(|member| member.owner && useful(member));
+        let stall_ms = self.limits.stall_ms * if owned { OWNED_STALL_FACTOR } else { 1 };
+        quiet_ms >= stall_ms || (quiet_ms >= self.limits.web_after_ms && alone)
     }
 
     /// A web seed brought a piece.

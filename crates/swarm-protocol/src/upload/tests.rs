@@ -8,7 +8,7 @@ fn job(conn: u64, index: u32) -> Job {
 
 /// The next piece to go out.
 fn start(uploads: &mut Uploads, now: Time) -> Option<Job> {
-    uploads.start(now, |_| 0).map(|(job, _)| job)
+    uploads.start(now, false, |_| 0).map(|(job, _)| job)
 }
 
 #[test]
@@ -19,8 +19,8 @@ fn serves_in_order_with_readers_first_and_few_at_a_time() {
     }
     uploads.push(job(4, 9), Class::Demand, Time(0));
     assert_eq!(uploads.load_bytes(), 40);
-    assert_eq!(uploads.start(Time(0), |_| 0), Some((job(4, 9), true)));
-    assert_eq!(uploads.start(Time(0), |_| 0), Some((job(1, 0), false)));
+    assert_eq!(uploads.start(Time(0), false, |_| 0), Some((job(4, 9), true)));
+    assert_eq!(uploads.start(Time(0), false, |_| 0), Some((job(1, 0), false)));
     assert_eq!(start(&mut uploads, Time(0)), Some(job(2, 0)), "readers have slots of their own");
     assert_eq!(start(&mut uploads, Time(0)), None);
     assert_eq!(uploads.drained(ConnId(1)), [job(1, 0)]);
@@ -35,7 +35,7 @@ fn a_reader_is_served_on_a_connection_that_has_its_share() {
     let mut uploads = Uploads::new(2);
     (0..4).for_each(|index| uploads.push(job(1, index), Class::Background, Time(0)));
     (10..14).for_each(|index| uploads.push(job(1, index), Class::Demand, Time(0)));
-    let started: Vec<_> = std::iter::from_fn(|| uploads.start(Time(0), |_| 0)).collect();
+    let started: Vec<_> = std::iter::from_fn(|| uploads.start(Time(0), false, |_| 0)).collect();
     let urgent = |index| (job(1, index), true);
     assert_eq!(started, [urgent(10), urgent(11), (job(1, 0), false), (job(1, 1), false)]);
 }
@@ -49,7 +49,7 @@ fn what_is_demanded_goes_before_what_readers_come_by() {
     uploads.push(job(3, 0), Class::Background, Time(0));
     uploads.hurry(ConnId(3), digest, PieceIndex(0), Class::Demand, Time(0));
     uploads.hurry(ConnId(3), digest, PieceIndex(0), Class::Ahead, Time(0));
-    let started: Vec<_> = std::iter::from_fn(|| uploads.start(Time(0), |_| 0)).collect();
+    let started: Vec<_> = std::iter::from_fn(|| uploads.start(Time(0), false, |_| 0)).collect();
     assert_eq!(started, [(job(3, 0), true), (job(2, 0), false), (job(1, 0), false)]);
 }
 
@@ -68,7 +68,7 @@ fn a_slow_receiver_does_not_hold_up_the_others() {
     let mut uploads = Uploads::new(1);
     uploads.push(job(1, 0), Class::Background, Time(0));
     uploads.push(job(2, 0), Class::Background, Time(0));
-    uploads.start(Time(0), |_| 0).unwrap();
+    uploads.start(Time(0), false, |_| 0).unwrap();
     assert_eq!(start(&mut uploads, Time(0)), None);
     let stuck = uploads.next_stuck(Time(0)).unwrap();
     assert_eq!(start(&mut uploads, stuck), Some(job(2, 0)));

@@ -74,6 +74,7 @@ impl Network {
     /// Makes one node for each link. Needs root.
     pub(super) fn new(links: &[Link]) -> Result<Self> {
         remove_leftovers()?;
+        make_room_for_neighbours(links.len())?;
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let mut network = Self { hub: format!("{prefix}hub"), nodes: Vec::new() };
         ip(&["netns", "add", &network.hub])?;
@@ -168,6 +169,21 @@ impl Drop for Network {
             let _ = ip(&["netns", "delete", name]);
         }
     }
+}
+
+/// Lets every node know every other one: the kernel's table of neighbours is one for all namespaces and holds 1,024 by default, and
+/// beyond that connections between some nodes cannot be made at all.
+fn make_room_for_neighbours(nodes: usize) -> Result<()> {
+    // Each of a pair knows the other, and as many again from networks that were removed a moment ago.
+    let wanted = 4 * nodes * nodes;
+    for name in ["gc_thresh1", "gc_thresh2", "gc_thresh3"] {
+        let path = format!("/proc/sys/net/ipv4/neigh/default/{name}");
+        let standing = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        if standing.trim().parse::<usize>()? < wanted {
+            std::fs::write(&path, wanted.to_string()).with_context(|| format!("cannot write {path}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn shape(namespace: &str, device: &str, rate: u64) -> Result<()> {
