@@ -30,6 +30,20 @@ pub(crate) struct Asked {
     pub(crate) given_up: bool,
 }
 
+/// Bytes that each neighbour may owe us beyond the least.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    /// While it has little else to do: all together fill our link.
+    pub(crate) idle: u64,
+    /// However busy it is: we have few neighbours.
+    pub(crate) always: u64,
+}
+
+impl Share {
+    /// As much as one neighbour may owe at all, while it has little else to do.
+    pub(crate) const MOST: Self = Self { idle: u64::MAX, always: 0 };
+}
+
 /// A channel that the peer opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Channel {
@@ -220,10 +234,11 @@ impl Peer {
     }
 
     /// Whether the peer may be asked for a further piece of `len`, `more` bytes having been asked for that are not in
-    /// [`Self::asked_bytes`]. Its `share` of what fills our link counts only while it has little else to do.
-    pub(crate) fn has_room(&self, more: u64, len: u64, share: u64) -> bool {
+    /// [`Self::asked_bytes`].
+    pub(crate) fn has_room(&self, more: u64, len: u64, share: Share) -> bool {
         let in_flight = self.asked_bytes + more;
-        self.window.has_room(in_flight, len, if self.queue < in_flight + len { share } else { 0 })
+        let idle = if self.queue < in_flight + len { share.idle } else { 0 };
+        self.window.has_room(in_flight, len, idle.max(share.always))
     }
 
     /// Whether the peer is slow and still has to answer for pieces that we gave up: then it is not asked for more.

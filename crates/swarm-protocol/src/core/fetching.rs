@@ -12,11 +12,11 @@ use crate::blob::{Blob, Member, Phase};
 use crate::download::Download;
 use crate::io::{ConnId, Source, Violation};
 use crate::limits::{
-    ENDGAME_PIECES, ENDGAME_SOURCES, IN_FLIGHT_BYTES_MAX, REJECT_HOLD_MICROS, ZONE_PATIENCE_MICROS,
-    ZONE_PIECES,
+    ASKED_PIECES, ENDGAME_PIECES, ENDGAME_SOURCES, FEW_NEIGHBOURS, IN_FLIGHT_BYTES_MAX, REJECT_HOLD_MICROS,
+    ZONE_PATIENCE_MICROS, ZONE_PIECES,
 };
 use crate::message::Message;
-use crate::peer::{Asked, Peer};
+use crate::peer::{Asked, Peer, Share};
 use crate::pick::{overlap, rarest};
 use crate::timers::Timer;
 use crate::upload::Class;
@@ -83,19 +83,26 @@ impl Core {
             return;
         }
         let mut in_flight = self.in_flight_bytes();
-        let share = self.blobs.get(&digest).map_or(0, |blob| self.share(blob));
+        let Some(blob) = self.blobs.get(&digest) else { return };
+        let Some(download) = &blob.download else { return };
+        let share = self.share(blob, longest(download));
+        let (mut asked, enough) = (download.requested().len() as u64, self.enough(longest(download)));
         while !candidates.is_empty() {
             let least = candidates.iter().map(|(load, _)| *load).min().unwrap_or(0);
             let ties: Vec<usize> = (0..candidates.len()).filter(|at| candidates[*at].0 == least).collect();
             let at = ties[self.rng.usize(0..ties.len())];
             let (load, conn) = candidates.swap_remove(at);
             let Some((index, len)) = self.rarest_of(digest, conn) else { continue };
+            if asked >= enough {
+                return;
+            }
             if in_flight + len > IN_FLIGHT_BYTES_MAX {
                 self.is_sated = true;
                 return;
             }
             self.ask_one(digest, conn, index, Class::Background);
             in_flight += len;
+            asked += 1;
             if self.peers.get(&conn).is_some_and(|peer| peer.has_room(0, len, share)) {
                 candidates.push((if self.limits.least_loaded { load + len } else { 0 }, conn));
             }
@@ -109,7 +116,8 @@ impl Core {
         if download.missing().count() == 0 {
             return Vec::new();
         }
-        let (len, share) = (longest(download), self.share(blob));
+        let len = longest(download);
+        let share = self.share(blob, len);
         let members = blob.members.iter();
         let few = (download.missing().count() as usize) < FEW_PIECES * blob.members.len();
         let free = members.filter_map(|(conn, member)| {
@@ -127,12 +135,13 @@ impl Core {
     fn neighbour_with_room(&self, digest: Digest, conn: ConnId) -> Option<(u64, ConnId)> {
         let blob = self.blobs.get(&digest)?;
         let (download, member) = (blob.download.as_ref()?, blob.members.get(&conn)?);
-        let load = self.load_if_free(conn, member, longest(download), self.share(blob))?;
+        let len = longest(download);
+        let load = self.load_if_free(conn, member, len, self.share(blob, len))?;
         Some((load, conn))
     }
 
     /// The load of a neighbour that may be asked for one more piece of `len`.
-    fn load_if_free(&self, conn: ConnId, member: &Member, len: u64, share: u64) -> Option<u64> {
+    fn load_if_free(&self, conn: ConnId, member: &Member, len: u64, share: Share) -> Option<u64> {
         if member.owner && self.limits.distinct && self.now >= member.any_hold {
             return None;
         }
@@ -330,9 +339,17 @@ impl Core {
         Ok(())
     }
 
-    /// Bytes in flight that each neighbour should have so that all of them together fill our link, however long the path.
-    pub(super) fn share(&self, blob: &Blob) -> u64 {
-        self.intake.bytes_to_fill() / (blob.members.len() as u64).max(1)
+    /// Bytes that each neighbour may owe us: so many that all of them together fill our link, however long the path, and that who has few
+    /// neighbours waits in as many lines as the others do. `len`: that of a piece.
+    pub(super) fn share(&self, blob: &Blob, len: u64) -> Share {
+        let members = (blob.members.len() as u64).max(1);
+        let few = (FEW_NEIGHBOURS..ASKED_PIECES).contains(&members);
+        Share { idle: self.intake.bytes_to_fill() / members, always: if few { 2 * len } else { 0 } }
+    }
+
+    /// Pieces of one blob that are asked for at a time; more when our link is not full with them.
+    fn enough(&self, len: u64) -> u64 {
+        ASKED_PIECES.max(self.intake.bytes_to_fill() / len.max(1))
     }
 
     /// Tells a source that a piece is no longer wanted. A web seed cannot be told.

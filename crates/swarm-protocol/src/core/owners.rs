@@ -17,7 +17,7 @@ use crate::download::PieceState;
 use crate::io::{ConnId, Source, Violation};
 use crate::limits::{NEIGHBOUR_EASE_PIECES, OWNER_PIECES, REJECT_HOLD_MICROS};
 use crate::message::{Message, Part};
-use crate::peer::{Asked, Peer};
+use crate::peer::{Asked, Peer, Share};
 use crate::pick::overlap;
 use crate::timers::Timer;
 use crate::upload::Class;
@@ -47,7 +47,7 @@ impl Core {
         let Some(blob) = self.blobs.get(&digest) else { return };
         let Some(download) = &blob.download else { return };
         let len = longest(download);
-        let share = self.share(blob);
+        let share = Share { always: 0, ..self.share(blob, len) };
         let owners = self.owners_of(blob);
         let Some(blob) = self.blobs.get_mut(&digest) else { return };
         let Some(download) = &blob.download else { return };
@@ -156,7 +156,7 @@ impl Core {
 }
 
 /// Whether an owner may be asked for one more piece, `more` bytes having been asked for and not assigned.
-fn owner_has_room(peer: &Peer, more: u64, len: u64, share: u64) -> bool {
+fn owner_has_room(peer: &Peer, more: u64, len: u64, share: Share) -> bool {
     let few = peer.asked_bytes + more < OWNER_PIECES * len && !peer.window.is_slow();
     few || peer.has_room(more, len, share)
 }

@@ -10,7 +10,7 @@ use crate::blob::{Blob, Member, Phase};
 use crate::io::{BanReason, CloseReason, ConnId, Output, Source, Violation};
 use crate::limits::{CHANNELS_MAX, CROWD_PIECES, DECLINE_HOLD_MS, PIECES_MAX};
 use crate::message::{Message, Pieces};
-use crate::peer::Channel;
+use crate::peer::{Channel, Share};
 use crate::upload::Class;
 
 /// What a message leads to: nothing further, or the end of the connection.
@@ -284,7 +284,7 @@ impl Core {
         if download.missing().has(index) {
             if !blob.readers.is_empty() {
                 self.dirty.insert(digest);
-            } else if peer.has_room(0, download.piece_len(index), u64::MAX) {
+            } else if peer.has_room(0, download.piece_len(index), Share::MOST) {
                 self.nudged.push((conn, digest));
             }
         }
