@@ -125,8 +125,11 @@ pub(crate) const IN_FLIGHT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// the choice fits what the requester lacks by then, but early enough that it can say no in time.
 pub(crate) const ASSIGN_AHEAD: usize = 4;
 
-/// A blob is at its beginning while an agent has fewer pieces of it, or an owner's neighbours have fewer each.
+/// A blob is at its beginning while an agent has fewer pieces of it.
 pub(crate) const BEGINNING_PIECES: u64 = 4;
+
+/// For an owner it is while it has sent, or heard of, fewer copies of pieces than this.
+pub(crate) const BEGINNING_COPIES: u64 = 64;
 
 /// Uploads at a time while every blob is at its beginning: who gets one of the first pieces soon can pass it on soon, and pieces that share
 /// the uplink all come late. Measured with 16 agents: it takes one percent off the whole. One at a time does not fill the uplink.

@@ -7,7 +7,7 @@ use super::Core;
 use super::receiving::Verdict;
 use crate::blob::Blob;
 use crate::io::{ConnId, Output, Role, Violation};
-use crate::limits::{ASSIGN_AHEAD, BEGINNING_PIECES, OWNER_DEMAND_MICROS, REQUESTS_MAX};
+use crate::limits::{ASSIGN_AHEAD, BEGINNING_COPIES, BEGINNING_PIECES, OWNER_DEMAND_MICROS, REQUESTS_MAX};
 use crate::message::{Message, Part};
 use crate::pick::least_copied;
 use crate::timers::Timer;
@@ -156,7 +156,7 @@ impl Core {
     fn is_beginning(&self) -> bool {
         let mut shared = self.blobs.values().filter(|blob| !blob.members.is_empty());
         shared.all(|blob| match self.role {
-            Role::Owner => blob.availability.total() < BEGINNING_PIECES * blob.members.len() as u64,
+            Role::Owner => blob.availability.total() < BEGINNING_COPIES,
             Role::Agent => {
                 let present = blob.download.as_ref().map(|download| download.present().count());
                 present.is_none_or(|count| u64::from(count) < BEGINNING_PIECES)

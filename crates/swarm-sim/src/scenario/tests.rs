@@ -44,8 +44,9 @@ fn a_fleet_with_krakens_rates_comes_near_its_bound() {
     assert!(value(&outcome, "kraken_missing") < 0.5);
     let over = value(&outcome, "kraken_p50") / value(&outcome, "kraken_bound");
     assert!(over < 1.2, "{:?}", outcome.lines);
-    // Five owners that do not share the pieces take five times as long until everything has left them.
-    assert!(value(&outcome, "kraken_first_copy") < 2.5, "{:?}", outcome.lines);
+    // Five owners that do not share the pieces take five times as long until everything has left them. They serve four at a time each, so
+    // that theirs is 3.8; eight at a time make it 1.2, and nobody is done sooner.
+    assert!(value(&outcome, "kraken_first_copy") < 4.5, "{:?}", outcome.lines);
 }
 
 #[test]
