@@ -26,9 +26,18 @@ impl Podman {
 
     /// Sends pulls of `registry` to an agent, as docs/operations/clients.md tells users to.
     pub fn point(&self, registry: &str, agent: SocketAddr) -> Result<()> {
+        self.mirror(registry, &agent.to_string())
+    }
+
+    /// The same, with the registry's name in the path, by which an agent knows which of several is meant: podman says it nowhere else.
+    pub fn point_by_name(&self, registry: &str, agent: SocketAddr) -> Result<()> {
+        self.mirror(registry, &format!("{agent}/{registry}"))
+    }
+
+    fn mirror(&self, registry: &str, location: &str) -> Result<()> {
         let configuration = format!(
             "[[registry]]\nprefix = \"{registry}\"\nlocation = \"{registry}\"\n\n\
-             [[registry.mirror]]\nlocation = \"{agent}\"\ninsecure = true\n"
+             [[registry.mirror]]\nlocation = \"{location}\"\ninsecure = true\n"
         );
         Ok(fs::write(self.directory.path().join("registries.conf"), configuration)?)
     }

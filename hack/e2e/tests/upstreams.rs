@@ -40,7 +40,7 @@ async fn containerd_and_podman_pull_through_and_go_on_while_the_upstream_is_down
 
     far.kill();
     let podman = Podman::new()?;
-    podman.point(REGISTRY, agents[1].listener("registry")?)?;
+    podman.point_by_name(REGISTRY, agents[1].listener("registry")?)?;
     podman.run(&["pull", &name])?;
     let printed = podman.run_image(&name)?;
     ensure!(printed == "from afar\n", "{printed}");
