@@ -2,7 +2,7 @@
 //!
 //! A bounded ring in memory, newest last, which the admin port shows. Non-goals: statistics (the metrics are for that) and anything
 //! that outlives the process. Whoever asks has a digest from a runtime's error message, or a trace id from its own headers. The price:
-//! some hundred bytes for each request of the last few minutes, [`RECORDS_MAX`] at most.
+//! some hundred bytes for each request of the last few minutes, `RECORDS_MAX` at most.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
