@@ -37,6 +37,16 @@ async fn hold(talk: &Arc<Talk>, count: usize) -> Held {
     held
 }
 
+/// A push whose body goes on until its sender ends it.
+async fn begin(talk: &Arc<Talk>) -> (shoal_http::BodySender, tokio::task::JoinHandle<crate::talk::Reply>) {
+    let session = talk.session("a").await;
+    let (sender, body) = Body::channel(1);
+    let to = Arc::clone(talk);
+    let task = tokio::spawn(async move { to.send("PATCH", session, &[], body).await });
+    sender.send("abc".into()).await.unwrap();
+    (sender, task)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn saturated_pushes_are_told_to_come_again_and_pulls_go_on() {
     let talk = Arc::new(Talk::with(RegistryOptions { pushes_max: 3, ..options() }).await);
@@ -44,18 +54,15 @@ async fn saturated_pushes_are_told_to_come_again_and_pulls_go_on() {
     let held = hold(&talk, 2).await;
     // One place is left.
     talk.push("a", "y").await;
-    let more = {
-        let session = talk.session("a").await;
-        let (sender, body) = Body::channel(1);
-        let to = Arc::clone(&talk);
-        let task = tokio::spawn(async move { to.send("PATCH", session, &[], body).await });
-        sender.send("abc".into()).await.unwrap();
-        (sender, task)
-    };
+    let mut more = begin(&talk).await;
     let refused = loop {
         let reply = talk.post("/v2/a/blobs/uploads/", "").await;
         if reply.status != 202 {
             break reply;
+        }
+        // The last place may have been taken by that very request, and this one refused.
+        if more.1.is_finished() {
+            more = begin(&talk).await;
         }
     };
     refused.expect_error(503, "UNAVAILABLE");
