@@ -311,8 +311,9 @@ async fn a_key_alone_keeps_strangers_out_of_the_ports_of_members() -> Result<()>
     ensure!(peers > 0.0, "the second agent took nothing from the first");
     for (name, key) in [("keyless", None), ("guessing", Some("hunter3"))] {
         let agent = start(name, key)?;
-        ensure!(!pull(&agent, &format!("pulled-{name}"))?, "the {name} agent got the image");
-        ensure!(agent.metrics().await?.received() == 0.0, "the {name} agent got bytes");
+        // The registry is open here: what it gives to anybody, such an agent may pass on. Members give it nothing.
+        pull(&agent, &format!("pulled-{name}"))?;
+        ensure!(agent.metrics().await?.received() == 0.0, "members gave bytes to the {name} agent");
     }
     Ok(())
 }
