@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use shoal_e2e::liar::Liar;
 use shoal_e2e::registry::error_code;
+use shoal_e2e::wait::wait_until;
 use shoal_e2e::{Cluster, Puller, fixture};
 use shoal_http::StatusCode;
 use shoal_oci::Digest;
@@ -19,21 +20,25 @@ const REPOSITORY: &str = "team/app";
 /// A pull that nobody can serve must be answered by then; containerd waits 30 s for the head of an answer.
 const GIVE_UP_MAX: Duration = Duration::from_secs(30);
 
+/// An agent may serve a blob faster than it keeps it; the file of the whole blob is there soon after.
+const KEPT_WITHIN: Duration = Duration::from_secs(20);
+
 /// The file below `directory` that holds the blob's bytes: the only one of exactly its size.
+fn file_of_size(directory: &Path, size: u64) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).ok()?;
+    entries.flatten().find_map(|entry| {
+        let path = entry.path();
+        // What is renamed meanwhile is seen by the next look.
+        let meta = fs::symlink_metadata(&path).ok()?;
+        if meta.is_dir() { file_of_size(&path, size) } else { (meta.len() == size).then_some(path) }
+    })
+}
+
+/// That file, as soon as the agent has kept the blob.
 fn blob_file(directory: &Path, size: u64) -> Result<PathBuf> {
-    let mut rest = vec![directory.to_owned()];
-    while let Some(path) = rest.pop() {
-        if path.is_dir() {
-            rest.extend(
-                fs::read_dir(&path)?
-                    .map(|entry| entry.map(|entry| entry.path()))
-                    .collect::<Result<Vec<_>, _>>()?,
-            );
-        } else if fs::metadata(&path)?.len() == size {
-            return Ok(path);
-        }
-    }
-    anyhow::bail!("no file of {size} bytes below {}", directory.display())
+    wait_until(KEPT_WITHIN, || file_of_size(directory, size)).with_context(|| {
+        format!("no file of {size} bytes below {} after {KEPT_WITHIN:?}", directory.display())
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

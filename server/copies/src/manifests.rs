@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shoal_api::tags::{Condition, PutManifest, PutOutcome, References, TagsError};
+use shoal_api::tags::{PutManifest, PutOutcome, References, TagsError};
 use shoal_api::{CopyError, CopyErrorKind, Freshness, Resolution};
 use shoal_oci::{Digest, Manifest, Reference, Tag};
 use shoal_telemetry::rooms::upstream::ResolutionSource;
@@ -145,24 +145,11 @@ impl Inner {
             let why = format!("{digest} is no manifest that is stored here: {error}");
             Failure::Upstream(UpstreamError::Invalid { registry: place.upstream.name().to_string(), why })
         })?;
+        let tags = tag.into_iter().cloned().collect();
         let put = PutManifest {
-            repository: place.copy.clone(),
-            digest,
-            media_type: manifest.media_type().to_string(),
-            bytes,
-            blobs: manifest.blobs(),
-            blobs_optional: manifest.blobs_optional(),
-            children: manifest.children(),
-            subject: manifest.subject().map(|subject| subject.digest),
-            artifact_type: manifest.artifact_type().map(str::to_owned),
-            annotations: manifest.annotations().clone(),
-            tags: tag.into_iter().cloned().collect(),
             // What it names comes when it is pulled.
             references: References::Sparse,
-            condition: Condition::default(),
-            immutable: Vec::new(),
-            overwrite: true,
-            outbox: Vec::new(),
+            ..PutManifest::of(place.copy.clone(), digest, bytes, &manifest, tags)
         };
         match self.tags.put_manifest(put).await.map_err(Failure::Memory)? {
             PutOutcome::Stored { .. } => Ok(()),

@@ -48,6 +48,22 @@ pub struct OriginOptions {
     pub experiment: Experiment,
 }
 
+impl OriginOptions {
+    /// Plain connections, no limit, pieces for every member, no zone.
+    pub fn new(peer_id: PeerId, cluster_key: [u8; 32]) -> Self {
+        Self {
+            peer_id,
+            cluster_key,
+            envelope: None,
+            upload: None,
+            check: None,
+            grants: None,
+            zone: Zone::UNKNOWN,
+            experiment: Experiment::default(),
+        }
+    }
+}
+
 /// The origin. Cheap to clone.
 #[derive(Clone)]
 pub struct Origin {

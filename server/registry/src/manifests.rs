@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
-use shoal_api::tags::{Condition, DeleteOutcome, PutManifest, PutOutcome, References};
+use shoal_api::tags::{DeleteOutcome, PutManifest, PutOutcome, References};
 use shoal_http::{Body, Response};
 use shoal_oci::{
     Descriptor, Digest, ErrorCode, Manifest, ManifestType, Reference, Repository, Route, Tag, reply,
@@ -105,12 +105,14 @@ pub(crate) async fn put(
         tags.push(tag);
     }
     let rights = tag_rights::of_push(cx, call, &repository, &tags).await?;
+    let sparse = cx.options.sparse_allowed;
     let record = PutManifest {
+        references: if sparse { References::Sparse } else { References::Required },
         condition,
         overwrite: rights.overwrite,
         immutable: rights.immutable.clone(),
         outbox: pushed(cx, call, &repository, digest, bytes.len() as u64, &manifest, &tags),
-        ..record(cx, &repository, digest, bytes, &manifest, tags)
+        ..PutManifest::of(repository.clone(), digest, bytes, &manifest, tags)
     };
     store(cx, call, record).await?;
     drop(rights);
@@ -237,36 +239,6 @@ fn check(
             .with_detail(detail));
     }
     Ok((digest, Manifest::parse(bytes, content_type)?))
-}
-
-/// What is handed to the cluster's memory.
-fn record(
-    cx: &Context,
-    repository: &Repository,
-    digest: Digest,
-    bytes: Bytes,
-    manifest: &Manifest,
-    tags: Vec<Tag>,
-) -> PutManifest {
-    let references = if cx.options.sparse_allowed { References::Sparse } else { References::Required };
-    PutManifest {
-        repository: repository.clone(),
-        digest,
-        media_type: manifest.media_type().to_string(),
-        bytes,
-        blobs: manifest.blobs(),
-        blobs_optional: manifest.blobs_optional(),
-        children: manifest.children(),
-        subject: manifest.subject().map(|subject| subject.digest),
-        artifact_type: manifest.artifact_type().map(str::to_owned),
-        annotations: manifest.annotations().clone(),
-        tags,
-        references,
-        condition: Condition::default(),
-        immutable: Vec::new(),
-        overwrite: true,
-        outbox: Vec::new(),
-    }
 }
 
 /// The messages that tell of the push.

@@ -4,7 +4,7 @@
 //! a caller looked up before may be outdated when the change is made.
 
 use bytes::Bytes;
-use shoal_oci::{Annotations, Digest, Repository, Tag};
+use shoal_oci::{Annotations, Digest, Manifest, Repository, Tag};
 
 /// A manifest on its way in. What it references was read from `bytes` with `shoal_oci::Manifest`.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,36 @@ pub struct PutManifest {
     pub overwrite: bool,
     /// Messages that are queued in the same transaction, if the outcome is [`PutOutcome::Stored`].
     pub outbox: Vec<Bytes>,
+}
+
+impl PutManifest {
+    /// A manifest as it was read from `bytes`, under no condition; every reference is checked, tags may move, and nothing is queued.
+    pub fn of(
+        repository: Repository,
+        digest: Digest,
+        bytes: Bytes,
+        manifest: &Manifest,
+        tags: Vec<Tag>,
+    ) -> Self {
+        Self {
+            repository,
+            digest,
+            media_type: manifest.media_type().to_string(),
+            bytes,
+            blobs: manifest.blobs(),
+            blobs_optional: manifest.blobs_optional(),
+            children: manifest.children(),
+            subject: manifest.subject().map(|subject| subject.digest),
+            artifact_type: manifest.artifact_type().map(str::to_owned),
+            annotations: manifest.annotations().clone(),
+            tags,
+            references: References::Required,
+            condition: Condition::default(),
+            immutable: Vec::new(),
+            overwrite: true,
+            outbox: Vec::new(),
+        }
+    }
 }
 
 /// Whether a manifest may reference what is not there.

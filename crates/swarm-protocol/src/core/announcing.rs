@@ -5,7 +5,7 @@ use shoal_oci::Digest;
 use super::Core;
 use crate::announce::Announcer;
 use crate::blob::{Blob, Phase};
-use crate::io::{AnnounceError, AnnounceEvent, AnnounceReply, ConnId, FailReason, Output, Role};
+use crate::io::{AnnounceError, AnnounceEvent, AnnounceReply, FailReason, Output, Role};
 use crate::limits::{LONELY_NEIGHBOURS, PEERS_WANTED};
 use crate::timers::Timer;
 
@@ -55,8 +55,7 @@ impl Core {
     /// How many further peers a blob has use for: none when it is complete, because those who lack pieces find it, and none when there
     /// are neighbours enough.
     fn peers_wanted(&self, blob: &Blob) -> u8 {
-        let gives = |conn: &&ConnId| self.peers.get(conn).is_some_and(|peer| !peer.is_burden());
-        let content = blob.members.keys().filter(gives).count() >= self.neighbours_wanted(blob);
+        let content = self.giving(blob) >= self.neighbours_wanted(blob);
         if blob.is_downloading() && !content { PEERS_WANTED } else { 0 }
     }
 

@@ -44,17 +44,15 @@ impl Core {
         let Some(blob) = self.blobs.get(&digest) else { return };
         let wanted = self.neighbours_wanted(blob);
         let of_tracker = blob.candidates.iter().filter(|peer| self.dials.is_pending(&peer.addr));
-        // Who does not give what he owes is no neighbour to rely on.
-        let gives = |conn: &&ConnId| self.peers.get(conn).is_some_and(|peer| !peer.is_burden());
-        let given = blob.members.keys().filter(gives).count();
-        let mut neighbours = given + of_tracker.count();
+        let giving = self.giving(blob);
+        let mut neighbours = giving + of_tracker.count();
         // Mostly there are neighbours enough, and what is left to do is little.
         let useful = |peer: &&PeerInfo| match self.by_id.get(&peer.id).and_then(|conn| self.peers.get(conn)) {
             Some(peer) => !peer.ours.contains_key(&digest),
             None => peer.owner || neighbours < wanted,
         };
         let mut candidates: Vec<PeerInfo> = blob.candidates.iter().filter(useful).cloned().collect();
-        if given < wanted {
+        if giving < wanted {
             // After those of the tracker; what peers say in any order, so that nobody comes first by being quick.
             let mut named = exchange::named(blob);
             neighbours += named.iter().filter(|peer| self.dials.is_pending(&peer.addr)).count();
@@ -71,6 +69,12 @@ impl Core {
                 neighbours += 1;
             }
         }
+    }
+
+    /// Number of members to rely on: who does not give what he owes is none of them.
+    pub(super) fn giving(&self, blob: &Blob) -> usize {
+        let gives = |conn: &&ConnId| self.peers.get(conn).is_some_and(|peer| !peer.is_burden());
+        blob.members.keys().filter(gives).count()
     }
 
     /// How many neighbours a download looks for: few while hardly anybody has anything, because each of them asks for the same; some more
@@ -169,8 +173,7 @@ impl Core {
     }
 
     /// The connection that is missed least: one that does not give what it owes, else an idle one, else the one that moved no piece for
-    /// longest. Never a young one (two
-    /// newcomers would chase one another), never one to an owner that we need.
+    /// longest. Never a young one (two newcomers would chase one another), never one to an owner that we need.
     fn least_useful(&self, inbound_only: bool) -> Option<ConnId> {
         let old = |peer: &Peer| peer.since.plus_millis(TENURE_MS) <= self.now;
         let candidates = self.peers.iter().filter(|(conn, peer)| {

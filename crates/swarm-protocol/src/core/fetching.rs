@@ -82,20 +82,17 @@ impl Core {
         if candidates.is_empty() {
             return;
         }
-        let mut in_flight = self.in_flight_bytes();
         let Some(blob) = self.blobs.get(&digest) else { return };
         let Some(download) = &blob.download else { return };
         let share = self.share(blob, longest(download));
         let (mut asked, enough) = (download.requested().len() as u64, self.enough(longest(download)));
-        while !candidates.is_empty() {
+        let mut in_flight = self.in_flight_bytes();
+        while asked < enough && !candidates.is_empty() {
             let least = candidates.iter().map(|(load, _)| *load).min().unwrap_or(0);
             let ties: Vec<usize> = (0..candidates.len()).filter(|at| candidates[*at].0 == least).collect();
             let at = ties[self.rng.usize(0..ties.len())];
             let (load, conn) = candidates.swap_remove(at);
             let Some((index, len)) = self.rarest_of(digest, conn) else { continue };
-            if asked >= enough {
-                return;
-            }
             if in_flight + len > IN_FLIGHT_BYTES_MAX {
                 self.is_sated = true;
                 return;

@@ -32,16 +32,7 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(dir.path(), Options::durable()).unwrap();
         let peer = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let options = OriginOptions {
-            peer_id: PeerId([1; 20]),
-            cluster_key: [0; 32],
-            envelope: None,
-            upload: None,
-            check: None,
-            grants: None,
-            zone: shoal_swarm_types::Zone::UNKNOWN,
-            experiment: Default::default(),
-        };
+        let options = OriginOptions::new(PeerId([1; 20]), [0; 32]);
         let origin = Origin::start(peer, options, store.clone(), SwarmMetrics::default());
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = Base::parse(&format!("http://{}", listener.local_addr())).unwrap();

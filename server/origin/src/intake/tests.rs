@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use shoal_http::BodySender;
 use shoal_store::Options;
-use shoal_swarm_types::{PeerId, Zone};
+use shoal_swarm_types::PeerId;
 use shoal_telemetry::SwarmMetrics;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -15,16 +15,7 @@ async fn origin() -> (TempDir, Origin) {
     let directory = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(directory.path(), Options::durable()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let options = OriginOptions {
-        peer_id: PeerId([1; 20]),
-        cluster_key: [0; 32],
-        envelope: None,
-        upload: None,
-        check: None,
-        grants: None,
-        zone: Zone::UNKNOWN,
-        experiment: Default::default(),
-    };
+    let options = OriginOptions::new(PeerId([1; 20]), [0; 32]);
     (directory, Origin::start(listener, options, store, SwarmMetrics::default()))
 }
 

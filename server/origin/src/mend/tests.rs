@@ -60,16 +60,7 @@ async fn bad_pieces_come_back_from_an_agent_and_only_they() {
     let introductions = Arc::new(Introductions::new(PeerId([1; 20]), None));
     let metrics = SwarmMetrics::default();
     let agent = Swarm::start(peer_listener, options, cache, introductions, None, metrics.clone());
-    let options = OriginOptions {
-        peer_id: PeerId([1; 20]),
-        cluster_key: KEY,
-        envelope: None,
-        upload: None,
-        check: None,
-        grants: None,
-        zone: Zone::UNKNOWN,
-        experiment: Default::default(),
-    };
+    let options = OriginOptions::new(PeerId([1; 20]), KEY);
     let origin = Origin::start(listener().await.0, options, store.clone(), metrics);
 
     assert!(!origin.mend(&digest, Vec::new()).await.unwrap(), "nobody to ask, nothing touched");
