@@ -5,9 +5,11 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use shoal_api::arriving::Told;
 use shoal_api::origin::OriginClient;
 use shoal_oci::Digest;
-use shoal_swarm::{Progress, RangeSource};
+use shoal_swarm::{Ending, Growth, Progress, RangeSource};
+use tokio::sync::mpsc;
 
 /// Reads ranges from origins.
 pub struct OriginRanges(OriginClient);
@@ -33,5 +35,23 @@ impl RangeSource for OriginRanges {
         progress: &Progress,
     ) -> io::Result<Bytes> {
         self.0.read_whole(url, size, |bytes| progress.note(bytes)).await.map_err(io::Error::other)
+    }
+    async fn follow(&self, url: &str, _digest: &Digest, heard: mpsc::Sender<Growth>) -> io::Result<Ending> {
+        let following = self.0.follow(url).await.map_err(io::Error::other)?;
+        let Some(mut following) = following else { return Ok(Ending::Gone) };
+        loop {
+            let growth = match following.next().await.map_err(io::Error::other)? {
+                Told::Size(size) => Growth::Size(size),
+                Told::Digests(digests) => Growth::Digests(digests),
+                Told::Alive => Growth::Alive,
+                Told::Waiting => continue,
+                Told::Whole => return Ok(Ending::Whole),
+                Told::Refuted => return Ok(Ending::Refuted),
+                Told::Gone => return Ok(Ending::Gone),
+            };
+            if heard.send(growth).await.is_err() {
+                return Err(io::Error::other("nobody listens any more"));
+            }
+        }
     }
 }

@@ -145,6 +145,8 @@ impl App {
     pub async fn shutdown(mut self) {
         self.health.stopping();
         self.faces.trigger();
+        // Agents that follow what is coming in would keep their connections busy.
+        self.rooms.origin.stop_taking_in();
         while let Some(ended) = self.face_tasks.join_next().await {
             note_panic(ended);
         }

@@ -13,7 +13,7 @@ pub(crate) struct OwnerSource(pub(crate) Origin);
 #[async_trait]
 impl MetainfoSource for OwnerSource {
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, SourceError> {
-        self.0.size(digest).map_err(|error| SourceError(error.to_string()))
+        self.0.expected_size(digest).map_err(|error| SourceError(error.to_string()))
     }
 
     async fn metainfo(&self, digest: &Digest) -> Result<Option<Metainfo>, SourceError> {

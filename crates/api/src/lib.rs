@@ -3,6 +3,7 @@
 //! A role never imports another role: both sides of a conversation meet in these types. The room knows words and URLs, and
 //! nothing of what an answer is made from: no store, no database, no swarm.
 
+pub mod arriving;
 pub mod audit;
 pub mod caller;
 pub mod cluster;

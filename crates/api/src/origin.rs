@@ -1,5 +1,5 @@
-//! What is asked of an origin on port 15002: `GET` and `HEAD /blobs/{digest}` with `Range`, `GET /blobs/{digest}/metainfo`; both with
-//! `?repository={name}`, for which the blob is wanted. Where the registry asks who somebody is, there is no answer without it.
+//! What is asked of an origin on port 15002: `GET` and `HEAD /blobs/{digest}` with `Range`, `GET /blobs/{digest}/metainfo`, and
+//! `GET /blobs/{digest}/arriving` (see [`crate::arriving`]); all with `?repository={name}`, for which the blob is wanted. Where the registry asks who somebody is, there is no answer without it.
 //!
 //! The URL of a blob is also what a tracker hands out as a web seed: a source of bytes for peers that find no other in time.
 //! Bytes that come from here are checked by the reader against the metainfo, as those of any other peer.
@@ -13,6 +13,7 @@ use shoal_http::{Body, Client};
 use shoal_oci::{Digest, Repository};
 use shoal_swarm_types::{Metainfo, PieceLength};
 
+use crate::arriving::Following;
 use crate::error::ApiError;
 use crate::exchange::{self, Base};
 
@@ -156,6 +157,14 @@ impl OriginClient {
             return Err(exchange::not_understood(&what, &"the body has another length"));
         }
         Ok(bytes)
+    }
+
+    /// What the origin behind the URL of a web seed tells of a blob that is arriving there; `None` when it knows of none.
+    ///
+    /// # Errors
+    /// [`ApiError`] when the origin does not answer, or refuses.
+    pub async fn follow(&self, url: &str) -> Result<Option<Following>, ApiError> {
+        Following::begin(&self.http, url).await
     }
 
     /// The whole blob at the URL of a web seed, of which somebody said that it has `size` bytes, at most [`RANGE_LEN_MAX`]. An origin

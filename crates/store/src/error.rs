@@ -102,6 +102,14 @@ pub enum Error {
     /// Two metainfos that disagree about one digest; one of them is wrong.
     #[error("two different metainfos claim to describe {0}; the one that came first is in use")]
     MetainfoConflict(Digest),
+    /// More bytes than a blob was said to have.
+    #[error("{digest} was said to have {size} bytes, and more came")]
+    SizeExceeded {
+        /// The blob.
+        digest: Digest,
+        /// What was said.
+        size: u64,
+    },
     /// An upload label longer than [`crate::LABEL_LEN_MAX`].
     #[error("an upload's label may have {} bytes", crate::LABEL_LEN_MAX)]
     LabelTooLong,
@@ -155,6 +163,7 @@ impl Error {
             Self::Incomplete { .. }
             | Self::NoSuchPiece { .. }
             | Self::MetainfoConflict(_)
+            | Self::SizeExceeded { .. }
             | Self::LabelTooLong => ErrorKind::Invalid,
             Self::Io { .. } => ErrorKind::Io,
         }

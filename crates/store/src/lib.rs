@@ -1,4 +1,5 @@
-//! Content-addressed blobs on one disk. A blob's life: upload (a push) or partial (a download) → complete → evicted or removed.
+//! Content-addressed blobs on one disk. A blob's life: upload (a push), partial (a download) or inflow (a partial from one source, in order) →
+//! complete → evicted or removed.
 //!
 //! Goals: a blob is either completely there or not visible, whatever the process or the machine does in between; no byte of a blob
 //! leaves the store unverified; bytes are hashed once, while they are written; readers, writers and commits of different blobs do
@@ -32,6 +33,7 @@ mod faults;
 mod hashes;
 mod id;
 mod index;
+mod inflow;
 mod kept;
 mod locks;
 mod open;
@@ -57,6 +59,7 @@ pub use blob::Blob;
 pub use direct::Buffer;
 pub use error::{Error, ErrorKind, NoSpace, Result};
 pub use id::{ParseUploadIdError, UploadId};
+pub use inflow::Inflow;
 pub use open::Recovery;
 pub use options::{Durability, Options};
 pub use partial::{Partial, Written};

@@ -177,6 +177,22 @@ impl Partial {
         blob::open(&live.shared, self.digest())
     }
 
+    /// The same for content whose digest was made and compared while it was written. The result keeps the blob from eviction.
+    pub(crate) fn commit_judged(&self) -> Result<Option<Placed>> {
+        let live = &*self.live;
+        let synced = live.shared.sync_content(&live.data, &live.path);
+        if synced.is_err() {
+            self.discard();
+        }
+        synced?;
+        let placed = live.finish()?;
+        if live.shared.options.is_durable() {
+            // As of a push: clients get nothing that was not read.
+            live.shared.note_pushed(&live.data, &live.metainfo);
+        }
+        Ok(placed)
+    }
+
     /// Ends the download and removes what it has.
     pub fn discard(&self) {
         let live = &*self.live;

@@ -169,13 +169,16 @@ impl Shared {
         passed(Step::LeftoversRemoved);
     }
 
-    /// Writes what describes a download. The data file comes last: a download exists from the moment that it does.
+    /// Writes what describes a download. The data file comes last: a download exists from the moment that it does. One whose digests are not
+    /// all known has no metainfo on the disk, so no later process takes it up.
     pub(crate) fn describe_partial(&self, metainfo: &Metainfo, have: &Bitfield) -> Result<()> {
         let durable = self.options.is_durable();
         let digest = metainfo.digest();
         let claims: Vec<u8> = piece::indices(metainfo).map(|index| u8::from(have.has(index))).collect();
         disk::write_small(&self.paths.partial(digest, Part::Have), &claims, durable)?;
-        disk::write_small(&self.paths.partial(digest, Part::Metainfo), &metainfo.encode(), durable)?;
+        if metainfo.is_whole() {
+            disk::write_small(&self.paths.partial(digest, Part::Metainfo), &metainfo.encode(), durable)?;
+        }
         passed(Step::PartialDescribed);
         Ok(())
     }
@@ -214,7 +217,8 @@ pub(crate) fn open(shared: &Arc<Shared>, metainfo: &Metainfo) -> Result<Partial>
 }
 
 fn join(live: Arc<Live>, metainfo: &Metainfo) -> Result<Partial> {
-    if *live.metainfo() == *metainfo {
+    // One that is arriving learns from the other, which may know less.
+    if *live.metainfo() == *metainfo || live.metainfo().absorb(metainfo).is_ok() {
         return Ok(Partial::new(live));
     }
     Err(Error::MetainfoConflict(*metainfo.digest()))

@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::faults::Faults;
 use crate::id::UploadId;
 use crate::index::Index;
+use crate::inflow::Inflow;
 use crate::locks::Stripes;
 use crate::open::{self, Recovery};
 use crate::options::Options;
@@ -356,6 +357,16 @@ impl Store {
     /// [`crate::Error::NoSpace`] when the whole blob does not fit; [`crate::Error::MetainfoConflict`]; the disk's error.
     pub fn partial(&self, metainfo: &Metainfo) -> Result<Partial> {
         partials::open(&self.shared, metainfo)
+    }
+
+    /// Begins to take in a blob whose bytes come in order from one source; others may have its pieces as they come. For content that is
+    /// larger than [`SMALL_SIZE_MAX`].
+    ///
+    /// # Errors
+    /// [`crate::Error::NoSpace`] when the whole blob does not fit; [`crate::Error::MetainfoConflict`] when there is a download of it: take
+    /// an upload then; the disk's error.
+    pub fn inflow(&self, digest: &Digest, size: u64) -> Result<Inflow> {
+        Inflow::begin(&self.shared, digest, size)
     }
 
     /// Resumes a download by the metainfo that is on the disk, or joins it.

@@ -176,6 +176,8 @@ impl Core {
             Input::PieceRejected { digest, index, source, why } => {
                 self.piece_rejected(digest, index, source, why);
             }
+            Input::PieceAppeared { digest, index } => self.piece_appeared(digest, index),
+            Input::Alive { digest } => self.note_alive(digest),
             Input::PieceLost { digest, index } => self.piece_lost(digest, index),
             Input::WebFetched { digest, index, data } => self.web_fetched(digest, index, data),
             Input::WebFailed { digest, index } => self.web_failed(digest, index),

@@ -159,6 +159,11 @@ impl Download {
         self.storing.remove(&index).is_some() && self.missing.set(index)
     }
 
+    /// A piece that nobody was asked for is there. False when that was known, or somebody was asked.
+    pub(crate) fn appeared(&mut self, index: PieceIndex) -> bool {
+        self.missing.unset(index) && self.present.set(index)
+    }
+
     /// A present piece no longer verifies. False when it was not present.
     pub(crate) fn lost(&mut self, index: PieceIndex) -> bool {
         self.present.unset(index) && self.missing.set(index)

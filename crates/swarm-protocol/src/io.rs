@@ -271,6 +271,18 @@ pub enum Input {
         /// The blob.
         digest: Digest,
     },
+    /// A piece is present that nobody was asked for: somebody else in this process takes the blob in. Its metainfo knows it.
+    PieceAppeared {
+        /// The blob.
+        digest: Digest,
+        /// The piece.
+        index: PieceIndex,
+    },
+    /// Whoever takes the blob in is alive and gets bytes, though no piece has come: a download of it does not fail for now.
+    Alive {
+        /// The blob.
+        digest: Digest,
+    },
     /// Answer to [`Output::Announce`].
     Announced {
         /// The blob.

@@ -1,5 +1,7 @@
 //! What a core does with peers that break the protocol, and what it owes to those that keep it: input by input, without a world.
 
+#[path = "protocol/arriving.rs"]
+mod arriving;
 #[path = "protocol/hostile.rs"]
 mod hostile;
 #[path = "protocol/overlay.rs"]

@@ -13,7 +13,8 @@ pub mod zone;
 pub use bitfield::{Bitfield, set_bits, word_bit};
 pub use layout::{Layout, PieceIndex, PieceLength};
 pub use metainfo::{
-    DecodeMetainfoError, Metainfo, MetainfoHead, PieceCheck, PieceDigest, PieceDigester, PieceVerdict,
+    DecodeMetainfoError, Disagreement, Metainfo, MetainfoHead, PieceCheck, PieceDigest, PieceDigester,
+    PieceVerdict,
 };
 pub use peer::{PeerId, PeerInfo};
 pub use zone::{InvalidZoneName, Zone, ZoneName};

@@ -7,12 +7,16 @@
 //! BLAKE3 costs a fifth of a CPU-second per GB where SHA-256 costs more than half a second. The price: a piece can be checked only
 //! when its position is known, which a peer always knows.
 
+mod growing;
+
 use std::sync::Arc;
 
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use shoal_oci::Digest;
 
+pub use self::growing::Disagreement;
+use self::growing::{Growing, MAGIC_GROWING};
 use crate::layout::{Layout, PieceIndex, PieceLength};
 
 /// Digest of one piece: 32 bytes.
@@ -20,12 +24,23 @@ use crate::layout::{Layout, PieceIndex, PieceLength};
 pub struct PieceDigest(pub [u8; 32]);
 
 /// What a peer must know of a blob before it can fetch or serve pieces of it.
+///
+/// Of a blob that is still arriving at the cluster only some piece digests are known, and others come: see [`Metainfo::growing`]. Clones
+/// share what they learn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metainfo {
     digest: Digest,
     layout: Layout,
-    pieces: Arc<[PieceDigest]>,
-    root: PieceDigest,
+    pieces: List,
+}
+
+/// The piece digests.
+#[derive(Clone, Debug)]
+enum List {
+    /// All of them, and the root into which they fold.
+    Whole { pieces: Arc<[PieceDigest]>, root: PieceDigest },
+    /// Those that are known so far.
+    Growing(Arc<Growing>),
 }
 
 /// Why bytes are not a metainfo.
@@ -76,7 +91,7 @@ impl MetainfoHead {
     /// [`DecodeMetainfoError`] says which part is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeMetainfoError> {
         let mut rest = bytes;
-        let (digest, layout) = take_head(&mut rest)?;
+        let (digest, layout) = take_head(&mut rest, MAGIC)?;
         let head_len = (bytes.len() - rest.len()) as u64;
         Ok(Self { digest, layout, encoded_len: head_len + 32 * (1 + u64::from(layout.piece_count())) })
     }
@@ -89,8 +104,7 @@ impl Metainfo {
         if pieces.len() != layout.piece_count() as usize {
             return None;
         }
-        let root = fold_root(&pieces);
-        Some(Self { digest, layout, pieces: pieces.into(), root })
+        Some(Self { digest, layout, pieces: List::whole(pieces) })
     }
 
     /// The metainfo of content at hand, in one call.
@@ -115,23 +129,29 @@ impl Metainfo {
         &self.layout
     }
 
-    /// BLAKE3 hash of the whole blob, into which the piece digests fold.
-    pub const fn root(&self) -> &PieceDigest {
-        &self.root
+    /// BLAKE3 hash of the whole blob, into which the piece digests fold; `None` while some of them are not known.
+    pub fn root(&self) -> Option<PieceDigest> {
+        match &self.pieces {
+            List::Whole { root, .. } => Some(*root),
+            List::Growing(_) => self.is_whole().then(|| fold_root(&self.known())),
+        }
     }
 
-    /// Whether `bytes` are exactly the piece at `index`.
+    /// Whether `bytes` are exactly the piece at `index`. Of a piece whose digest is not known nobody can say so.
     pub fn verify(&self, index: PieceIndex, bytes: &[u8]) -> bool {
-        let Some(want) = self.pieces.get(index.0 as usize) else { return false };
+        let Some(want) = self.pieces.get(index) else { return false };
         if bytes.len() != self.layout.piece_len(index) as usize {
             return false;
         }
-        digest_piece(&self.layout, index, bytes) == *want
+        digest_piece(&self.layout, index, bytes) == want
     }
 
-    /// Checks the piece at `index` while its bytes arrive; `None` beyond the last piece.
+    /// Checks the piece at `index` while its bytes arrive; `None` beyond the last piece. Its digest need not be known before its end.
     pub fn check(&self, index: PieceIndex) -> Option<PieceCheck> {
-        let want = *self.pieces.get(index.0 as usize)?;
+        if index.0 >= self.layout.piece_count() {
+            return None;
+        }
+        let want = Want::of(&self.pieces, index)?;
         let mut hasher = Hasher::new();
         let is_root = self.layout.piece_count() <= 1;
         if !is_root {
@@ -140,18 +160,20 @@ impl Metainfo {
         Some(PieceCheck { hasher, index, len: self.layout.piece_len(index), is_root, want })
     }
 
-    /// The wire and disk form: magic, digest, size, piece length, root, piece digests. Integers are big-endian.
+    /// The wire and disk form: magic, digest, size, piece length, root, piece digests. Integers are big-endian. One of which digests are
+    /// missing has another magic, no root, and the digests that are known.
     pub fn encode(&self) -> Vec<u8> {
         let name = self.digest.to_string();
-        let mut out = Vec::with_capacity(64 + name.len() + self.pieces.len() * 32);
-        out.extend_from_slice(MAGIC);
+        let pieces = self.known();
+        let root = if pieces.len() == self.layout.piece_count() as usize { self.root() } else { None };
+        let mut out = Vec::with_capacity(64 + name.len() + pieces.len() * 32);
+        out.extend_from_slice(if root.is_some() { MAGIC } else { MAGIC_GROWING });
         out.push(name.len() as u8); // at most 7 + 128
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(&self.layout.size.to_be_bytes());
         out.extend_from_slice(&self.layout.piece_length.get().to_be_bytes());
-        out.extend_from_slice(&self.root.0);
-        for piece in self.pieces.iter() {
-            out.extend_from_slice(&piece.0);
+        for digest in root.iter().chain(pieces.iter()) {
+            out.extend_from_slice(&digest.0);
         }
         out
     }
@@ -161,17 +183,59 @@ impl Metainfo {
     /// # Errors
     /// [`DecodeMetainfoError`] says which part is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeMetainfoError> {
+        if bytes.starts_with(MAGIC_GROWING) {
+            return Self::decode_growing(bytes);
+        }
         let mut rest = bytes;
-        let (digest, layout) = take_head(&mut rest)?;
+        let (digest, layout) = take_head(&mut rest, MAGIC)?;
         let root = PieceDigest(array(take(&mut rest, 32)?));
         if rest.len() as u64 != u64::from(layout.piece_count()) * 32 {
             return Err(DecodeMetainfoError::Length);
         }
-        let pieces: Vec<_> = rest.chunks_exact(32).map(|chunk| PieceDigest(array(chunk))).collect();
-        if fold_root(&pieces) != root {
+        let pieces = List::whole(digests(rest));
+        if !matches!(&pieces, List::Whole { root: folded, .. } if *folded == root) {
             return Err(DecodeMetainfoError::Root);
         }
-        Ok(Self { digest, layout, pieces: pieces.into(), root })
+        Ok(Self { digest, layout, pieces })
+    }
+}
+
+impl List {
+    fn whole(pieces: Vec<PieceDigest>) -> Self {
+        let root = fold_root(&pieces);
+        Self::Whole { pieces: pieces.into(), root }
+    }
+
+    /// The digest of one piece, if it is known.
+    fn get(&self, index: PieceIndex) -> Option<PieceDigest> {
+        match self {
+            Self::Whole { pieces, .. } => pieces.get(index.0 as usize).copied(),
+            Self::Growing(growing) => growing.get(index),
+        }
+    }
+}
+
+/// What a piece is compared with in the end.
+#[derive(Clone, Debug)]
+enum Want {
+    Known(PieceDigest),
+    /// What will be known by then.
+    Later(Arc<Growing>),
+}
+
+impl Want {
+    fn of(pieces: &List, index: PieceIndex) -> Option<Self> {
+        match pieces {
+            List::Whole { pieces, .. } => pieces.get(index.0 as usize).copied().map(Self::Known),
+            List::Growing(growing) => Some(Self::Later(growing.clone())),
+        }
+    }
+
+    fn get(&self, index: PieceIndex) -> Option<PieceDigest> {
+        match self {
+            Self::Known(digest) => Some(*digest),
+            Self::Later(growing) => growing.get(index),
+        }
     }
 }
 
@@ -182,7 +246,7 @@ pub struct PieceCheck {
     index: PieceIndex,
     len: u32,
     is_root: bool,
-    want: PieceDigest,
+    want: Want,
 }
 
 impl PieceCheck {
@@ -197,6 +261,11 @@ impl PieceCheck {
         self.len
     }
 
+    /// Whether the piece's digest is known, so that [`Self::finish`] can tell.
+    pub fn is_known(&self) -> bool {
+        matches!(self.want, Want::Known(_)) || self.want.get(self.index).is_some()
+    }
+
     /// Adds the next bytes. Fastest in portions of 16 KiB or a power of two more.
     pub fn update(&mut self, bytes: &[u8]) {
         // What is too long is wrong, whatever it is; the hash of a piece must not go on into the next one's place.
@@ -208,13 +277,17 @@ impl PieceCheck {
         }
     }
 
-    /// What has come of it.
+    /// What has come of it. A piece whose digest is not known is not good.
     pub fn finish(self) -> PieceVerdict {
         let is_whole = self.hasher.count() == u64::from(self.len);
         let digest = || {
             if self.is_root { *self.hasher.finalize().as_bytes() } else { self.hasher.finalize_non_root() }
         };
-        PieceVerdict { index: self.index, len: self.len, is_good: is_whole && digest() == self.want.0 }
+        PieceVerdict {
+            index: self.index,
+            len: self.len,
+            is_good: is_whole && self.want.get(self.index).is_some_and(|want| digest() == want.0),
+        }
     }
 }
 
@@ -238,8 +311,8 @@ impl PieceVerdict {
     }
 }
 
-fn take_head(rest: &mut &[u8]) -> Result<(Digest, Layout), DecodeMetainfoError> {
-    *rest = rest.strip_prefix(MAGIC).ok_or(DecodeMetainfoError::Format)?;
+fn take_head(rest: &mut &[u8], magic: &[u8]) -> Result<(Digest, Layout), DecodeMetainfoError> {
+    *rest = rest.strip_prefix(magic).ok_or(DecodeMetainfoError::Format)?;
     let name_len = take(rest, 1)?[0];
     let name = std::str::from_utf8(take(rest, usize::from(name_len))?)
         .map_err(|_| DecodeMetainfoError::Field("digest"))?;
@@ -251,6 +324,11 @@ fn take_head(rest: &mut &[u8]) -> Result<(Digest, Layout), DecodeMetainfoError> 
         return Err(DecodeMetainfoError::Field("piece length"));
     }
     Ok((digest, layout))
+}
+
+/// Digests in a row.
+fn digests(bytes: &[u8]) -> Vec<PieceDigest> {
+    bytes.chunks_exact(32).map(|chunk| PieceDigest(array(chunk))).collect()
 }
 
 fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], DecodeMetainfoError> {
@@ -313,6 +391,8 @@ pub struct PieceDigester {
     size: u64,
     piece_length: PieceLength,
     pieces: Vec<PieceDigest>,
+    /// How many bytes there will be, if that was said.
+    planned: Option<u64>,
 }
 
 impl Default for PieceDigester {
@@ -324,7 +404,23 @@ impl Default for PieceDigester {
 impl PieceDigester {
     /// A digester that has seen no bytes.
     pub fn new() -> Self {
-        Self { hasher: Hasher::new(), size: 0, piece_length: PieceLength::MIN, pieces: Vec::new() }
+        Self {
+            hasher: Hasher::new(),
+            size: 0,
+            piece_length: PieceLength::MIN,
+            pieces: Vec::new(),
+            planned: None,
+        }
+    }
+
+    /// A digester for exactly `size` bytes: each piece is known with its last byte, except the last one.
+    pub fn for_size(size: u64) -> Self {
+        Self { planned: Some(size), piece_length: PieceLength::for_size(size), ..Self::new() }
+    }
+
+    /// The digests of the pieces that are whole so far. They stay as they are only where the size was said.
+    pub fn known(&self) -> &[PieceDigest] {
+        &self.pieces
     }
 
     /// Bytes seen so far.
@@ -344,6 +440,10 @@ impl PieceDigester {
             self.size += take as u64;
             bytes = &bytes[take..];
         }
+        let is_whole = self.hasher.count() == u64::from(self.piece_length.get());
+        if is_whole && self.planned.is_some_and(|planned| self.size < planned) {
+            self.close_piece();
+        }
     }
 
     /// The metainfo of everything added, under the blob's digest (which the caller has checked).
@@ -351,20 +451,19 @@ impl PieceDigester {
         let layout = Layout::for_size(self.size);
         if layout.piece_count() == 1 {
             let only = PieceDigest(*self.hasher.finalize().as_bytes());
-            return Metainfo { digest, layout, pieces: Arc::new([only]), root: only };
+            return Metainfo { digest, layout, pieces: List::whole(vec![only]) };
         }
         if self.hasher.count() > 0 {
             self.pieces.push(PieceDigest(self.hasher.finalize_non_root()));
         }
-        let root = fold_root(&self.pieces);
-        Metainfo { digest, layout, pieces: self.pieces.into(), root }
+        Metainfo { digest, layout, pieces: List::whole(self.pieces) }
     }
 
     /// Ends a full piece when more bytes follow, and doubles the piece length when the size now calls for it.
     fn close_piece(&mut self) {
         self.pieces.push(PieceDigest(self.hasher.finalize_non_root()));
         // At least one more byte follows, and it decides the length.
-        let wanted = PieceLength::for_size(self.size + 1);
+        let wanted = self.planned.map_or(PieceLength::for_size(self.size + 1), PieceLength::for_size);
         while self.piece_length < wanted {
             self.double();
         }
@@ -444,7 +543,7 @@ mod tests {
         for size in SIZES {
             let bytes = content(size);
             let metainfo = Metainfo::of(Digest::sha256(b"any"), &bytes);
-            assert_eq!(metainfo.root().0, *blake3::hash(&bytes).as_bytes(), "{size}");
+            assert_eq!(metainfo.root().unwrap().0, *blake3::hash(&bytes).as_bytes(), "{size}");
             assert_eq!(metainfo.size(), size as u64);
         }
     }

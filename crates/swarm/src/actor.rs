@@ -3,6 +3,7 @@
 //! It waits for an event, a command, a word on the desk or a moment; turns each into inputs of the core; and does what the core then
 //! asks for. It never waits for anything else: whatever takes time is handed to another task and comes back as an event.
 
+mod growing;
 mod heal;
 mod inputs;
 mod outputs;
@@ -30,6 +31,7 @@ use crate::dial::Dialer;
 use crate::disk::{Disk, Landed};
 use crate::error::{OpenError, ReadError};
 use crate::event::{Command, Event};
+use crate::follow::Followers;
 use crate::grant::GrantCheck;
 use crate::handshake::Introduction;
 use crate::limits::{EVENTS_BATCH, HANDLE_IDLE, SWEEP, Times};
@@ -75,6 +77,7 @@ pub(crate) struct Actor {
     dialer: Dialer,
     web: Web,
     wholes: Wholes,
+    followers: Followers,
     disk: Disk,
     gauges: Gauges,
     desk: Arc<Desk>,
@@ -118,7 +121,8 @@ impl Actor {
             announces: Announces::new(announcer, &times, events.clone()),
             dialer: Dialer::new(us, times.clone(), events.clone()),
             wholes: Wholes::new(web.clone(), &times, choice, events.clone()),
-            web: Web::new(web, times.clone(), events),
+            followers: Followers::new(web.clone(), Arc::clone(desk.growths()), events.clone()),
+            web: Web::new(web, times.clone(), Arc::clone(desk.growths()), events),
             times,
             disk,
             gauges: Gauges::new(metrics),
@@ -195,6 +199,7 @@ impl Actor {
         self.disk.handles().sweep(HANDLE_IDLE);
         self.conns.sweep();
         self.end_passes();
+        self.followers.sweep();
         let statuses = self.core.statuses();
         self.gauges.show(&statuses);
         for status in statuses {
@@ -208,6 +213,7 @@ impl Actor {
     fn forget_if_gone(&mut self, digest: Digest) {
         if !self.blobs.contains(&digest)
             && !self.patients.contains(&digest)
+            && !self.is_taken_in(&digest)
             && matches!(self.disk.store().stat(&digest), Ok(None))
         {
             info!(%digest, "the blob has left the store; no longer seeding it");
@@ -237,6 +243,7 @@ impl Actor {
     /// Ends an entry: everybody who waits for the blob is told why. What has arrived of it stays on disk.
     fn give_up(&mut self, digest: &Digest, opening: &OpenError, reading: &ReadError) {
         self.blobs.failed(digest, opening, reading);
+        self.keep_arrived(digest);
         self.disk.handles().close(digest);
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use shoal_oci::Digest;
-use shoal_swarm_types::{Layout, PieceIndex};
+use shoal_swarm_types::{Layout, Metainfo, PieceIndex};
 use tokio::sync::{oneshot, watch};
 
 use crate::error::{OpenError, ReadError};
@@ -104,6 +104,14 @@ impl Blobs {
     pub(crate) fn layout(&self, digest: &Digest) -> Option<Layout> {
         match self.0.get(digest) {
             Some(Entry::Readable(view)) => Some(*view.borrow().storage.metainfo().layout()),
+            _ => None,
+        }
+    }
+
+    /// What is known of a blob, once it is readable.
+    pub(crate) fn metainfo(&self, digest: &Digest) -> Option<Metainfo> {
+        match self.0.get(digest) {
+            Some(Entry::Readable(view)) => Some(view.borrow().storage.metainfo().clone()),
             _ => None,
         }
     }

@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use shoal_oci::Digest;
 use shoal_swarm_protocol::ReaderId;
 use shoal_swarm_types::PieceIndex;
 use tokio::sync::Notify;
+
+use crate::follow::Growths;
 
 /// What a reader wants of a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub(crate) struct Desk {
     /// Blobs that are fetched beforehand, and for how many.
     prefetched: Mutex<BTreeMap<Digest, usize>>,
     bell: Notify,
+    /// Who waits for piece digests.
+    growths: Arc<Growths>,
 }
 
 /// What was left on the desk.
@@ -42,9 +46,18 @@ pub(crate) struct Words {
     pub(crate) wishes: BTreeMap<ReaderId, (Digest, Wish)>,
     /// Blobs to seed.
     pub(crate) seeds: BTreeSet<Digest>,
+    /// Pieces that have come of blobs that somebody else in this process takes in.
+    pub(crate) grown: BTreeMap<Digest, Range<u32>>,
+    /// Such blobs of which nothing is left.
+    pub(crate) dropped: BTreeSet<Digest>,
 }
 
 impl Desk {
+    /// Who waits for piece digests.
+    pub(crate) const fn growths(&self) -> &Arc<Growths> {
+        &self.growths
+    }
+
     /// Leaves a wish in place of the reader's former one.
     pub(crate) fn leave(&self, reader: ReaderId, digest: Digest, wish: Wish) {
         {
@@ -86,6 +99,26 @@ impl Desk {
     /// Leaves word that the store has a blob complete.
     pub(crate) fn seed(&self, digest: Digest) {
         self.words.lock().unwrap_or_else(PoisonError::into_inner).seeds.insert(digest);
+        self.bell.notify_one();
+    }
+
+    /// Leaves word that pieces have come of a blob that is being taken in.
+    pub(crate) fn grow(&self, digest: Digest, pieces: Range<u32>) {
+        {
+            let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+            let grown = words.grown.entry(digest).or_insert_with(|| pieces.clone());
+            *grown = grown.start.min(pieces.start)..grown.end.max(pieces.end);
+        }
+        self.bell.notify_one();
+    }
+
+    /// Leaves word that nothing is left of such a blob.
+    pub(crate) fn drop_blob(&self, digest: Digest) {
+        {
+            let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+            words.grown.remove(&digest);
+            words.dropped.insert(digest);
+        }
         self.bell.notify_one();
     }
 

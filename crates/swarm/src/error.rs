@@ -31,6 +31,9 @@ pub enum ReadError {
     /// The disk returned wrong bytes again and again, also right after they had been fetched anew.
     #[error("the disk keeps returning wrong bytes for this blob; check it and its file system")]
     Corrupt,
+    /// The cluster has fetched all of the blob and found it to be another one; nothing of it is kept.
+    #[error("the blob's source has other content than its digest says; ask another source")]
+    Refuted,
     /// The disk failed.
     #[error("the disk failed: {0}")]
     Io(String),

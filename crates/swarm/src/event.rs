@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use crate::disk::Landed;
 use crate::envelope::Stream;
 use crate::error::{OpenError, ReadError};
+use crate::follow;
 use crate::view::{Storage, View};
 use crate::whole::{Lead, Word};
 
@@ -37,6 +38,8 @@ pub(crate) enum Event {
     Announced(Vec<(Digest, Result<AnnounceReply, AnnounceError>)>),
     /// A web seed answered.
     Web { digest: Digest, index: PieceIndex, data: Option<Bytes> },
+    /// The owner of a blob that is arriving at the cluster has said something.
+    Followed { digest: Digest, word: follow::Word },
     /// A request for a whole blob has something to say.
     Whole { digest: Digest, word: Word },
 }

@@ -1,10 +1,11 @@
 //! The handle that the rest of the process holds.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use shoal_oci::Digest;
-use shoal_store::Store;
+use shoal_store::{Blob, Partial, Store};
 use shoal_swarm_protocol::{BlobStatus, ReaderId};
 use shoal_telemetry::SwarmMetrics;
 use tokio::net::TcpListener;
@@ -20,7 +21,7 @@ use crate::event::{Command, Opened};
 use crate::limits::{COMMANDS_MAX, EVENTS_MAX, Times};
 use crate::options::SwarmOptions;
 use crate::reader::BlobReader;
-use crate::view::View;
+use crate::view::{Storage, View};
 use crate::web::RangeSource;
 use crate::whole::Lead;
 
@@ -96,6 +97,29 @@ impl Swarm {
     /// Announces and serves a blob that the store has complete. Returns at once.
     pub fn seed(&self, digest: Digest) {
         self.0.desk.seed(digest);
+    }
+
+    /// Serves to peers the pieces of a blob that the caller takes in, from now on and as they come. The caller says which have come, and
+    /// how it ends.
+    pub fn serve_arriving(&self, partial: Partial) {
+        let digest = *partial.digest();
+        self.disk().handles().put(digest, Storage::Partial(partial));
+    }
+
+    /// These pieces of a blob that is served in that way are present from now on.
+    pub fn grown(&self, digest: Digest, pieces: Range<u32>) {
+        self.0.desk.grow(digest, pieces);
+    }
+
+    /// A blob that was served in that way is complete in the store, as `blob`; or, without it, is not to be had: peers are sent away.
+    pub fn end_arriving(&self, digest: Digest, blob: Option<Blob>) {
+        match blob {
+            Some(blob) => self.disk().handles().put(digest, Storage::Blob(blob)),
+            None => {
+                self.disk().handles().close(&digest);
+                self.0.desk.drop_blob(digest);
+            }
+        }
     }
 
     /// Numbers about every blob that we take part in; none after [`Self::shutdown`].

@@ -8,12 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use shoal_oci::Digest;
-use shoal_swarm_types::{Layout, PieceIndex};
+use shoal_swarm_types::{Metainfo, PieceIndex};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::event::Event;
+use crate::follow::{Ending, Growth, Growths};
 use crate::limits::{Times, WEB_FETCHES_MAX};
 
 /// Fetches ranges of blobs over HTTP.
@@ -40,6 +41,21 @@ pub trait RangeSource: Send + Sync + 'static {
         let bytes = self.fetch(url, digest, 0..size).await?;
         progress.note(bytes.len());
         Ok(bytes)
+    }
+
+    /// What the owner behind `url` says of a blob that is arriving there: everything from the first piece on goes to `heard`, until it
+    /// ends. Whoever asks drops the call when it has heard enough.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`]; the owner is then asked again.
+    async fn follow(
+        &self,
+        url: &str,
+        digest: &Digest,
+        heard: mpsc::Sender<Growth>,
+    ) -> std::io::Result<Ending> {
+        let _ = (digest, heard);
+        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, format!("cannot follow {url}")))
     }
 }
 
@@ -72,6 +88,7 @@ pub(crate) struct Web {
     source: Option<Arc<dyn RangeSource>>,
     slots: Arc<Semaphore>,
     times: Times,
+    growths: Arc<Growths>,
     events: mpsc::Sender<Event>,
 }
 
@@ -80,16 +97,17 @@ impl Web {
     pub(crate) fn new(
         source: Option<Arc<dyn RangeSource>>,
         times: Times,
+        growths: Arc<Growths>,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self { source, slots: Arc::new(Semaphore::new(WEB_FETCHES_MAX)), times, events }
+        Self { source, slots: Arc::new(Semaphore::new(WEB_FETCHES_MAX)), times, growths, events }
     }
 
     /// Fetches a piece in the background; the answer is [`Event::Web`].
-    pub(crate) fn fetch(&self, digest: Digest, index: PieceIndex, layout: Option<&Layout>, url: String) {
-        let range = layout.map(|layout| layout.piece_range(index));
+    pub(crate) fn fetch(&self, digest: Digest, index: PieceIndex, metainfo: Option<Metainfo>, url: String) {
+        let range = metainfo.as_ref().map(|metainfo| metainfo.layout().piece_range(index));
         let (source, slots, limit) = (self.source.clone(), Arc::clone(&self.slots), self.times.web);
-        let events = self.events.clone();
+        let (events, growths) = (self.events.clone(), Arc::clone(&self.growths));
         tokio::spawn(async move {
             let data = match (source, range) {
                 (Some(source), Some(range)) => {
@@ -102,6 +120,9 @@ impl Web {
                 }
                 _ => None,
             };
+            if let Some(metainfo) = metainfo.filter(|metainfo| !metainfo.knows(index)) {
+                growths.wait(&digest, || metainfo.knows(index)).await;
+            }
             let _ = events.send(Event::Web { digest, index, data }).await;
         });
     }

@@ -14,7 +14,8 @@ pub(crate) async fn stat(server: &Server, digest: &Digest) -> Result<Report> {
     let metainfo = metainfo.with_context(|| format!("this server does not have {digest}"))?;
     let layout = metainfo.layout();
     let (count, length) = (layout.piece_count(), layout.piece_length.get());
-    let root: String = metainfo.root().0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let root = metainfo.root().context("the blob is still arriving at the server; ask again")?;
+    let root: String = root.0.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Report {
         json: json!({
             "digest": digest,

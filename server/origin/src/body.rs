@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use shoal_http::{Body, BodySender};
-use shoal_store::Blob;
-use shoal_swarm_types::PieceIndex;
+use shoal_store::{Blob, Partial};
+use shoal_swarm_types::{Metainfo, PieceIndex};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::OriginError;
@@ -13,13 +13,38 @@ use crate::error::OriginError;
 /// Pieces that wait between disk and network: one, so that the disk reads the next while the last is sent.
 const PIECES_AHEAD: usize = 1;
 
-/// The body of `range`, which lies within the blob. `turn` is given back when the body has ended.
-pub fn stream(blob: Blob, range: Range<u64>, turn: OwnedSemaphorePermit) -> Body {
+/// Where pieces are read from, each of them verified.
+#[derive(Clone)]
+pub enum Pieces {
+    /// A blob.
+    Blob(Blob),
+    /// What has come of one.
+    Partial(Partial),
+}
+
+impl Pieces {
+    fn metainfo(&self) -> &Metainfo {
+        match self {
+            Self::Blob(blob) => blob.metainfo(),
+            Self::Partial(partial) => partial.metainfo(),
+        }
+    }
+
+    fn read(&self, index: PieceIndex) -> shoal_store::Result<Bytes> {
+        match self {
+            Self::Blob(blob) => blob.read_piece(index),
+            Self::Partial(partial) => partial.read_piece(index),
+        }
+    }
+}
+
+/// The body of `range`, whose pieces are there. `turn` is given back when the body has ended.
+pub fn stream(blob: Pieces, range: Range<u64>, turn: OwnedSemaphorePermit) -> Body {
     let (sender, body) = Body::channel(PIECES_AHEAD);
     tokio::spawn(async move {
         if let Err(error) = send(&blob, range, &sender).await {
             // The status has left already: a cut connection is the only word for failure.
-            tracing::error!(digest = %blob.digest(), %error, "a blob could not be read");
+            tracing::error!(digest = %blob.metainfo().digest(), %error, "a blob could not be read");
             sender.abort();
         } else {
             // A reader that is gone has all it wants.
@@ -31,14 +56,15 @@ pub fn stream(blob: Blob, range: Range<u64>, turn: OwnedSemaphorePermit) -> Body
 }
 
 /// Sends the slices of `range` until the end or until the reader is gone.
-async fn send(blob: &Blob, range: Range<u64>, sender: &BodySender) -> Result<(), OriginError> {
+async fn send(blob: &Pieces, range: Range<u64>, sender: &BodySender) -> Result<(), OriginError> {
     let layout = *blob.metainfo().layout();
     for index in layout.pieces_of(&range).map(PieceIndex) {
         let piece = read(blob.clone(), index).await?;
         let covered = layout.piece_range(index);
         let start = range.start.max(covered.start) - covered.start;
         let end = range.end.min(covered.end) - covered.start;
-        let slice = slice(&piece, start, end).ok_or_else(|| OriginError::Damaged(*blob.digest()))?;
+        let slice =
+            slice(&piece, start, end).ok_or_else(|| OriginError::Damaged(*blob.metainfo().digest()))?;
         if sender.send(slice).await.is_err() {
             return Ok(());
         }
@@ -46,8 +72,8 @@ async fn send(blob: &Blob, range: Range<u64>, sender: &BodySender) -> Result<(),
     Ok(())
 }
 
-async fn read(blob: Blob, index: PieceIndex) -> Result<Bytes, OriginError> {
-    Ok(tokio::task::spawn_blocking(move || blob.read_piece(index)).await??)
+async fn read(blob: Pieces, index: PieceIndex) -> Result<Bytes, OriginError> {
+    Ok(tokio::task::spawn_blocking(move || blob.read(index)).await??)
 }
 
 /// A slice of a piece; `None` when the piece is shorter than its layout says.

@@ -14,6 +14,9 @@ pub enum OriginError {
     /// Too many bodies are being sent.
     #[error("too many reads are under way; ask again")]
     Busy,
+    /// The blob, or these bytes of it, are still to come.
+    #[error("blob {0} is arriving at this origin; ask again")]
+    Arriving(Digest),
     /// A task of ours ended early.
     #[error("a task ended early: {0}")]
     Task(#[from] tokio::task::JoinError),

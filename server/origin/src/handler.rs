@@ -1,5 +1,5 @@
-//! The origin's HTTP face on port 15002: `GET` and `HEAD /blobs/{digest}` with `Range`, `GET /blobs/{digest}/metainfo`; both for the
-//! repository in `?repository=`, from which whoever asks must be allowed to pull.
+//! The origin's HTTP face on port 15002: `GET` and `HEAD /blobs/{digest}` with `Range`, `GET /blobs/{digest}/metainfo` and
+//! `GET /blobs/{digest}/arriving`; all for the repository in `?repository=`, from which whoever asks must be allowed to pull.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -12,9 +12,10 @@ use shoal_api::{Member, Rights, RightsError};
 use shoal_http::{Body, Handler, Request, Response, json, query};
 use shoal_oci::{Digest, ParseDigestError, ParseNameError, Repository, Selection, reply};
 
-use crate::body;
+use crate::body::{self, Pieces};
 use crate::error::OriginError;
 use crate::origin::Origin;
+use crate::tell;
 
 /// HTTP over an [`Origin`].
 pub struct OriginHandler {
@@ -27,6 +28,7 @@ pub struct OriginHandler {
 enum Question {
     Blob(Digest),
     Metainfo(Digest),
+    Arriving(Digest),
 }
 
 /// Why a question gets no blob.
@@ -66,7 +68,24 @@ impl OriginHandler {
                 let metainfo = self.origin.metainfo(&digest).await?.ok_or(Refusal::Absent(digest))?;
                 Ok(json::with_type(StatusCode::OK, METAINFO_TYPE, metainfo.encode()))
             }
+            Question::Arriving(digest) => {
+                let told = self.told(&digest).await?.ok_or(Refusal::Absent(digest))?;
+                let mut answer = Response::new(told);
+                let kind = (header::CONTENT_TYPE, HeaderValue::from_static(METAINFO_TYPE));
+                answer.headers_mut().extend([kind]);
+                Ok(answer)
+            }
         }
+    }
+
+    /// What is told of a blob that is arriving, or has arrived.
+    async fn told(&self, digest: &Digest) -> Result<Option<Body>, OriginError> {
+        if let Some(blob) = self.origin.blob(digest).await? {
+            return Ok(Some(tell::whole(blob.metainfo())));
+        }
+        let Some(arrival) = self.origin.intake.arrival(digest) else { return Ok(None) };
+        let place = self.origin.intake.follower()?;
+        Ok(Some(tell::growing(arrival, place)))
     }
 
     /// Whether whoever asks may have the blob. If not, it hears what it would hear if the blob were not here.
@@ -89,13 +108,17 @@ impl OriginHandler {
     }
 
     async fn blob(&self, request: &Request, digest: &Digest) -> Result<Response, Refusal> {
-        let size = self.origin.size(digest)?.ok_or(Refusal::Absent(*digest))?;
+        let size = self.origin.expected_size(digest)?.ok_or(Refusal::Absent(*digest))?;
         let range = request.headers().get(header::RANGE).map(|value| value.to_str().unwrap_or_default());
         let selection = Selection::of(range, size);
         if selection == Selection::Unsatisfiable {
             return Err(Refusal::Range { size });
         }
         let head = reply::blob(digest, size, &selection);
+        if self.origin.size(digest)?.is_none() && (head.body.is_empty() || head.body == (0..size)) {
+            // Whether the whole of it is right is not known yet, nor whether there is such a blob.
+            return Err(Refusal::Failed(OriginError::Arriving(*digest)));
+        }
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::OK);
         for (name, value) in &head.headers {
@@ -119,30 +142,44 @@ impl OriginHandler {
             let content = self.origin.content(digest, size).await?;
             return content.map(Body::from).ok_or(Refusal::Failed(OriginError::Busy));
         }
+        let pieces = match self.origin.blob(digest).await? {
+            Some(blob) => Pieces::Blob(blob),
+            None => self.arrived(digest, &range).await?,
+        };
         let turn = self.origin.turn().await?;
-        let blob = self.origin.blob(digest).await?.ok_or(Refusal::Absent(*digest))?;
-        Ok(body::stream(blob, range, turn))
+        Ok(body::stream(pieces, range, turn))
+    }
+
+    /// What has come of a blob, when `range` has; waits a little for it. Its last piece comes with the verdict on the whole.
+    async fn arrived(&self, digest: &Digest, range: &Range<u64>) -> Result<Pieces, Refusal> {
+        let arrival = self.origin.intake.arrival(digest).ok_or(Refusal::Absent(*digest))?;
+        let last = arrival.metainfo().layout().piece_at(range.end.saturating_sub(1));
+        if !arrival.reaches(last.0).await {
+            return Err(Refusal::Failed(OriginError::Arriving(*digest)));
+        }
+        Ok(Pieces::Partial(arrival.partial().clone()))
     }
 }
 
 impl Question {
     const fn digest(&self) -> &Digest {
         match self {
-            Self::Blob(digest) | Self::Metainfo(digest) => digest,
+            Self::Blob(digest) | Self::Metainfo(digest) | Self::Arriving(digest) => digest,
         }
     }
 
     fn of(path: &str) -> Result<Self, Refusal> {
         let rest = path.strip_prefix("/blobs/").ok_or(Refusal::UnknownPath)?;
-        let (digest, metainfo) = match rest.split_once('/') {
-            None => (rest, false),
-            Some((digest, "metainfo")) => (digest, true),
+        let (digest, question): (_, fn(Digest) -> Self) = match rest.split_once('/') {
+            None => (rest, Self::Blob),
+            Some((digest, "metainfo")) => (digest, Self::Metainfo),
+            Some((digest, "arriving")) => (digest, Self::Arriving),
             Some(_) => return Err(Refusal::UnknownPath),
         };
         // Clients may write the colon as %3A.
         let digest = query::decode_segment(digest).unwrap_or_default();
         let digest: Digest = digest.parse().map_err(Refusal::Digest)?;
-        Ok(if metainfo { Self::Metainfo(digest) } else { Self::Blob(digest) })
+        Ok(question(digest))
     }
 }
 
@@ -150,7 +187,8 @@ impl Refusal {
     fn into_response(self) -> Response {
         let (status, message, extra) = match self {
             Self::UnknownPath => {
-                let known = "the origin answers /blobs/{digest} and /blobs/{digest}/metainfo".to_owned();
+                let known =
+                    "the origin answers /blobs/{digest}, and /metainfo and /arriving below it".to_owned();
                 (StatusCode::NOT_FOUND, known, None)
             }
             Self::Digest(error) => (StatusCode::BAD_REQUEST, format!("invalid digest: {error}"), None),
@@ -177,7 +215,7 @@ impl Refusal {
                 let again = (header::RETRY_AFTER, "1".to_owned());
                 (StatusCode::SERVICE_UNAVAILABLE, error.to_string(), Some(again))
             }
-            Self::Failed(error @ OriginError::Busy) => {
+            Self::Failed(error @ (OriginError::Busy | OriginError::Arriving(_))) => {
                 let again = (header::RETRY_AFTER, "1".to_owned());
                 (StatusCode::SERVICE_UNAVAILABLE, error.to_string(), Some(again))
             }

@@ -15,6 +15,7 @@ pub mod intake;
 mod mend;
 pub mod origin;
 pub mod small;
+mod tell;
 
 pub use error::OriginError;
 pub use handler::OriginHandler;

@@ -91,7 +91,7 @@ impl Origin {
         let announcer = Arc::new(introductions.clone());
         let swarm = Swarm::start(listener, options, store.clone(), announcer, None, metrics);
         Self {
-            intake: Intake::new(store.clone()),
+            intake: Intake::new(store.clone(), swarm.clone()),
             store,
             swarm,
             introductions,
@@ -108,12 +108,15 @@ impl Origin {
         Ok(self.store.stat(digest)?)
     }
 
-    /// Metainfo of a blob; `None` when it is not here.
+    /// Metainfo of a blob; `None` when it is not here. Of one that is coming in, what is known of it so far.
     ///
     /// # Errors
     /// [`OriginError`] when it is here and cannot be read.
     pub async fn metainfo(&self, digest: &Digest) -> Result<Option<Metainfo>, OriginError> {
-        Ok(self.blob(digest).await?.map(|blob| blob.metainfo().clone()))
+        match self.blob(digest).await? {
+            Some(blob) => Ok(Some(blob.metainfo().clone())),
+            None => self.arriving_metainfo(digest).await,
+        }
     }
 
     /// A blob to read from; `None` when it is not here.
@@ -163,9 +166,14 @@ impl Origin {
         self.swarm.status().await
     }
 
+    /// Ends what is coming in, for good. Those who follow it are told, so that their answers end.
+    pub fn stop_taking_in(&self) {
+        self.intake.stop();
+    }
+
     /// Ends all swarm connections, and what is coming in.
     pub async fn shutdown(&self) {
-        self.intake.stop();
+        self.stop_taking_in();
         self.swarm.shutdown().await;
     }
 }

@@ -119,7 +119,7 @@ impl Content {
     /// The header's part that `metainfo` describes; `None` when it is not small.
     pub(crate) fn of(metainfo: &Metainfo, seconds: u32) -> Option<Self> {
         let len = u32::try_from(metainfo.size()).ok().filter(|_| metainfo.layout().piece_count() <= 1)?;
-        Some(Self { digest: *metainfo.digest(), len, seconds, root: *metainfo.root() })
+        Some(Self { digest: *metainfo.digest(), len, seconds, root: metainfo.root()? })
     }
 
     /// Whether these are the bytes.

@@ -279,10 +279,12 @@ impl Core {
             return self.heard_in_vain(conn);
         }
         let Some(download) = blob.download.as_ref() else { return Ok(()) };
+        // An owner that gets pieces is asked for any, as it always is.
+        let of_owner = blob.members.get(&conn).is_some_and(|member| member.owner);
         // What we have, or have asked for, changes nothing for us; nor does what only somebody has who may not be asked for more now,
         // unless a reader waits for it.
         if download.missing().has(index) {
-            if !blob.readers.is_empty() {
+            if !blob.readers.is_empty() || of_owner {
                 self.dirty.insert(digest);
             } else if peer.has_room(0, download.piece_len(index), Share::MOST) {
                 self.nudged.push((conn, digest));

@@ -71,6 +71,26 @@ impl Core {
         }
     }
 
+    /// A piece is there that came another way: tells everybody.
+    pub(super) fn piece_appeared(&mut self, digest: Digest, index: PieceIndex) {
+        let Some(blob) = self.blobs.get_mut(&digest) else { return };
+        if !blob.download.as_mut().is_some_and(|download| download.appeared(index)) {
+            return;
+        }
+        (blob.used, blob.progress) = (self.now, self.now);
+        self.spread_news(digest, index);
+        if self.blobs.get(&digest).is_some_and(Blob::is_complete) {
+            self.completed(digest);
+        }
+    }
+
+    /// The blob is on its way to those who have it.
+    pub(super) fn note_alive(&mut self, digest: Digest) {
+        if let Some(blob) = self.blobs.get_mut(&digest) {
+            blob.progress = self.now;
+        }
+    }
+
     /// A piece was not written.
     pub(super) fn piece_rejected(
         &mut self,

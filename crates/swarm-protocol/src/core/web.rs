@@ -81,13 +81,16 @@ impl Core {
 /// What to fetch next: what readers wait for, else any missing piece, else one that a silent peer owes.
 fn next_for_web(blob: &Blob) -> Option<PieceIndex> {
     let download = blob.download.as_ref()?;
+    // Nobody could tell whether one is right whose digest is not known yet.
+    let known = |index: &PieceIndex| blob.metainfo.as_ref().is_none_or(|metainfo| metainfo.knows(*index));
     let free = |index: &PieceIndex| match download.state(*index) {
+        _ if !known(index) => false,
         PieceState::Missing => true,
         PieceState::Requested(asked) => asked.iter().all(|request| request.source != Source::Web),
         PieceState::Storing(_) | PieceState::Present => false,
     };
     let wanted = wanted_pieces(blob).into_iter().map(|(_, index)| index).find(free);
-    let missing = || download.missing().iter().next();
+    let missing = || download.missing().iter().next().filter(known);
     let owed = || download.requested().keys().copied().find(free);
     wanted.or_else(missing).or_else(owed)
 }

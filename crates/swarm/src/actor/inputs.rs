@@ -44,6 +44,7 @@ impl Actor {
             Event::Web { digest, index, data: Some(data) } => {
                 self.feed(Input::WebFetched { digest, index, data });
             }
+            Event::Followed { digest, word } => self.on_followed(digest, word),
             Event::Whole { digest, word } => self.on_whole(digest, word),
             Event::Web { digest, index, data: None } => self.feed(Input::WebFailed { digest, index }),
         }
@@ -73,6 +74,7 @@ impl Actor {
         for digest in words.seeds {
             self.feed(Input::Seed { digest });
         }
+        self.on_grown(words.grown, words.dropped);
         for (reader, (digest, wish)) in words.wishes {
             self.feed(match wish {
                 Wish::Pieces(pieces) => Input::Want { digest, reader, pieces, demand: false },
@@ -103,7 +105,10 @@ impl Actor {
             self.gauges.announced(answer.as_ref().err().copied());
             match answer {
                 Ok(reply) => self.on_reply(digest, reply),
-                Err(error) => self.feed(Input::AnnounceFailed { digest, error }),
+                Err(error) => {
+                    self.feed(Input::AnnounceFailed { digest, error });
+                    self.note_unknown(digest, error);
+                }
             }
         }
     }
@@ -128,6 +133,7 @@ impl Actor {
         match result {
             Ok(Finding::Held(storage @ Storage::Blob(_))) => self.blobs.completed(&digest, storage),
             Ok(Finding::Held(storage)) => {
+                self.followers.release(&digest);
                 // Readable first, so that the announce does not ask for a metainfo that we have.
                 self.blobs.readable(digest, storage.clone());
                 self.feed(Input::Open { digest });
@@ -163,6 +169,9 @@ impl Actor {
     pub(super) fn ready_from(&mut self, digest: Digest, storage: Storage, found: Origin) {
         let (metainfo, have) = (storage.metainfo().clone(), storage.have());
         self.blobs.readable_from(digest, storage, found);
+        if !metainfo.is_whole() {
+            self.followers.follow(&metainfo);
+        }
         self.feed(Input::Prepared { digest, metainfo, have });
     }
 
@@ -211,7 +220,10 @@ impl Actor {
 
     fn on_committed(&mut self, digest: Digest, result: shoal_store::Result<Storage>) {
         let error = match result {
-            Ok(storage) => return self.blobs.completed(&digest, storage),
+            Ok(storage) => {
+                self.followers.end(&digest);
+                return self.blobs.completed(&digest, storage);
+            }
             Err(error) => error,
         };
         let storage = self.disk.handles().get(&digest);

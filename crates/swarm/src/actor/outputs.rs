@@ -15,7 +15,8 @@ impl Actor {
     pub(super) fn apply(&mut self, output: Output) {
         match output {
             Output::Announce { digest, event, complete, need_metainfo, known, peers_wanted } => {
-                let need_metainfo = need_metainfo && self.blobs.layout(&digest).is_none();
+                let need_metainfo =
+                    need_metainfo && self.blobs.layout(&digest).is_none() || self.is_unfollowed(&digest);
                 let item = AnnounceItem { digest, event, complete, need_metainfo, known, peers_wanted };
                 self.announces.add(item, Instant::now());
             }
@@ -36,7 +37,7 @@ impl Actor {
                 self.disk.submit(Job::Store { digest, index, source, landed });
             }
             Output::FetchWeb { digest, index, url } => {
-                self.web.fetch(digest, index, self.blobs.layout(&digest).as_ref(), url);
+                self.web.fetch(digest, index, self.blobs.metainfo(&digest), url);
             }
             Output::Completed { digest } => {
                 self.wholes.call_off(&digest);

@@ -7,6 +7,7 @@ use shoal_swarm_types::PieceIndex;
 use tracing::{debug, warn};
 
 use super::Actor;
+use super::growing::is_growing;
 use crate::disk::Job;
 use crate::view::{Origin, Storage};
 use crate::whole::Word;
@@ -15,13 +16,14 @@ impl Actor {
     /// The tracker answered. While the content of a small blob may come any moment, the core does not hear of it.
     pub(super) fn on_reply(&mut self, digest: Digest, mut reply: AnnounceReply) {
         let content = reply.content.take();
+        self.note_arriving(digest, &reply);
         if !self.blobs.is_opening(&digest) {
             return self.feed(Input::Announced { digest, reply });
         }
         if let Some(content) = content {
             self.wholes.arrived_in(digest, reply);
             self.disk.submit(Job::Supply { digest, content });
-        } else if self.wholes.ask_owner(digest, &reply) {
+        } else if !is_growing(&reply) && self.wholes.ask_owner(digest, &reply) {
             self.wholes.hold(digest, reply);
         } else {
             self.feed(Input::Announced { digest, reply });

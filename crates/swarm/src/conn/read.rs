@@ -108,7 +108,7 @@ impl Reader {
                     }
                     self.take_in(&begun.head, &mut begun.kept, more.len).await?;
                     if begun.is_whole() {
-                        Some((begun.head, self.finish(begun.kept).await))
+                        Some((begun.head, self.finish(&begun.head, begun.kept).await))
                     } else {
                         self.parts.keep_again(begun);
                         None
@@ -125,7 +125,7 @@ impl Reader {
         self.parts.may_begin(&head, false)?;
         let mut arriving = self.begin(&head, head.len).await;
         self.take_in(&head, &mut arriving, head.len).await?;
-        Ok((head, self.finish(arriving).await))
+        Ok((head, self.finish(&head, arriving).await))
     }
 
     /// Remembers what a channel stands for.
@@ -215,8 +215,12 @@ impl Reader {
     }
 
     /// What has become of a piece of which all bytes have come.
-    async fn finish(&mut self, arriving: Arriving) -> Landed {
+    async fn finish(&mut self, head: &PieceHead, arriving: Arriving) -> Landed {
         let Some(check) = arriving.check else { return Landed::Nowhere };
+        if !check.is_known() && !self.comes_to_be_known(head, &check).await {
+            // Nobody's fault; it is asked for again.
+            return Landed::Nowhere;
+        }
         match arriving.place {
             Place::Memory { segments, .. } => Landed::Held { segments, verdict: check.finish() },
             Place::File { writer, writing } => {
@@ -228,6 +232,15 @@ impl Reader {
             }
             Place::Away(landed) => landed,
         }
+    }
+
+    /// Waits for the digest of a piece of a blob that is arriving at the cluster, which travels at the same time. Whether it has come.
+    async fn comes_to_be_known(&mut self, head: &PieceHead, check: &PieceCheck) -> bool {
+        let Some(digest) = self.channels.get(&head.swarm).copied() else { return false };
+        let since = Instant::now();
+        self.tools.desk.growths().wait(&digest, || check.is_known()).await;
+        self.frames.excuse(since.elapsed());
+        check.is_known()
     }
 
     /// Waits for a write; what has become of the piece if no more of it is to be written.

@@ -64,6 +64,8 @@ pub(crate) enum Job {
     Supply { digest: Digest, content: Bytes },
     /// Turn a partial that has every piece into a blob.
     Commit { digest: Digest },
+    /// Throw away what has come of a blob that is wrong.
+    Discard { partial: Partial },
     /// Turn a blob with a bad piece into a partial.
     Demote { metainfo: Metainfo },
 }
@@ -97,6 +99,10 @@ impl Job {
             Self::Supply { digest, content } => {
                 let result = disk.supply(&digest, &content);
                 Done::Supplied { digest, content, result }
+            }
+            Self::Discard { partial } => {
+                partial.discard();
+                return None;
             }
             Self::Commit { digest } => Done::Committed { digest, result: disk.commit(&digest) },
             Self::Demote { metainfo } => {

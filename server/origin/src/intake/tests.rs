@@ -32,7 +32,7 @@ async fn feed(sender: &BodySender, bytes: &[u8]) {
 fn nothing_stays(origin: &Origin, digest: &Digest) {
     assert_eq!(origin.size(digest).unwrap(), None);
     let usage = origin.store.usage();
-    assert_eq!((usage.upload_bytes, usage.blobs), (0, 0));
+    assert_eq!((usage.upload_bytes, usage.partial_bytes, usage.blobs), (0, 0, 0));
     assert!(origin.store.upload_labels().is_empty());
 }
 
@@ -84,16 +84,39 @@ async fn what_is_wrong_leaves_nothing() {
     nothing_stays(&origin, &digest);
     let short = origin.take_in(&digest, Some(size + 1), whole()).await.unwrap_err();
     assert!(matches!(short, TakeInError::Broken { got, .. } if got == size) && short.is_retryable());
-    nothing_stays(&origin, &digest);
+    assert_eq!(origin.arrived(&digest), size, "kept for the rest");
 
+    // One of another size takes its place.
     let (sender, body) = Body::channel(100);
     feed(&sender, &content[..200_000]).await;
     sender.abort();
-    let broken = origin.take_in(&digest, Some(size), body).await.unwrap_err();
-    assert!(matches!(broken, TakeInError::Broken { got: 200_000, .. }));
-    nothing_stays(&origin, &digest);
+    let broken = origin.take_in(&digest, None, body).await.unwrap_err();
+    assert!(matches!(broken, TakeInError::Broken { got: 200_000, .. }), "{broken}");
     // The next one has it.
     origin.take_in(&digest, Some(size), whole()).await.unwrap();
+    assert_eq!((origin.arrived(&digest), origin.store.usage().partial_bytes), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_broken_body_brought_is_kept_for_a_while_only() {
+    let (_directory, origin) = origin().await;
+    let content = content(300_000);
+    let digest = Digest::sha256(&content);
+    let (sender, body) = Body::channel(100);
+    feed(&sender, &content[..200_000]).await;
+    sender.abort();
+    origin.take_in(&digest, Some(300_000), body).await.unwrap_err();
+    assert_eq!(origin.arrived(&digest), 200_000);
+    assert!(origin.intake.arrival(&digest).is_some());
+    tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
+    assert!(origin.intake.arrival(&digest).is_none(), "nobody waits for it any more");
+    assert_eq!((origin.arrived(&digest), origin.expected_size(&digest).unwrap()), (200_000, None));
+    tokio::time::sleep(RESUME_MAX).await;
+    assert_eq!(origin.arrived(&digest), 0);
+    while origin.store.usage().partial_bytes > 0 {
+        tokio::task::yield_now().await;
+    }
+    nothing_stays(&origin, &digest);
 }
 
 #[tokio::test(start_paused = true)]
