@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use shoal_oci::{Digest, Repository};
 use shoal_store::Store;
-use shoal_swarm::whole::WHOLE_SIZE_MAX;
 use shoal_swarm::{BlobReader, OpenError, Origin, Part, Swarm};
 use tokio::time::Instant;
 
@@ -117,16 +116,6 @@ impl Fetch {
             || ways.registry.answers().await
     }
 
-    /// Begins to fetch a blob that is small, unless it is here, because it will be asked for in a moment and its source may be gone then.
-    pub fn prefetch(&self, digest: &Digest, size: u64, repositories: &[Repository]) {
-        if size > WHOLE_SIZE_MAX || self.is_local(digest) {
-            return;
-        }
-        let (fetch, digest, repositories) = (self.clone(), *digest, repositories.to_vec());
-        // Whoever asks for it meanwhile joins it, and hears what is wrong.
-        tokio::spawn(async move { drop(fetch.warm(&digest, &repositories, |_| {}).await) });
-    }
-
     /// Opens a blob of one of `repositories`, the likeliest first: its size is known, and its bytes come when they are read.
     ///
     /// # Errors
@@ -180,7 +169,7 @@ impl Fetch {
         &self,
         digest: &Digest,
         repositories: &[Repository],
-        size: impl FnOnce(u64) + Send,
+        size: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), FetchError> {
         let reader = match self.open_in(digest, repositories).await {
             Ok(reader) => reader,

@@ -145,14 +145,14 @@ impl Inner {
             (Arc::new(Semaphore::new(BLOBS_AT_ONCE)), Arc::new(contents.repositories));
         let mut tasks = JoinSet::new();
         for (index, (digest, _)) in contents.blobs.into_iter().enumerate() {
-            let (fetch, turns) = (self.fetch.clone(), Arc::clone(&turns));
+            let (resolver, fetch, turns) = (self.resolver.clone(), self.fetch.clone(), Arc::clone(&turns));
             let (repositories, job) = (Arc::clone(&repositories), Arc::clone(job));
             tasks.spawn(async move {
                 // Never closed.
                 let _turn = turns.acquire().await;
                 job.lock().blobs[index].state = BlobState::Fetching;
                 let size = |size| job.lock().blobs[index].size = size;
-                let state = match fetch.warm(&digest, &repositories, size).await {
+                let state = match resolver.through().warm(&fetch, &digest, &repositories, size).await {
                     Ok(()) => BlobState::Here,
                     Err(error) => BlobState::Failed(error.to_string()),
                 };

@@ -157,6 +157,11 @@ impl Resolver {
         self.0.through.open(fetch, digest, repositories).await
     }
 
+    /// The way to blobs of copies.
+    pub(crate) fn through(&self) -> &Through {
+        &self.0.through
+    }
+
     /// The same for a blob: first the one whose manifest was asked for, of which the blob will be.
     pub fn blob_candidates(&self, host: Option<&Host>, repository: &Repository) -> Vec<Repository> {
         let mut candidates = self.candidates(host, repository);

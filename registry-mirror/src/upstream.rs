@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Method;
 use shoal_http::{Body, Client, StatusCode};
 use shoal_oci::{Digest, Repository, Route};
+use shoal_swarm::whole::WHOLE_SIZE_MAX;
 use tokio::time::Instant;
 
 use crate::fetch::{BlobStream, Fetch, FetchError};
@@ -20,6 +21,9 @@ const BRING_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a blob that comes may take to be known to the tracker.
 const COMING_FOR: Duration = Duration::from_secs(10);
 const COMING_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a blob that nobody waits for is tried again: a small one of a slow upstream is to be had when all of it has come there.
+const WARM_FOR: Duration = Duration::from_secs(120);
 
 /// Repositories known to be copies: far more than a machine pulls from in a day.
 const COPIES_MAX: usize = 1_000;
@@ -73,8 +77,7 @@ impl Through {
         digest: &Digest,
         repositories: &[Repository],
     ) -> Result<BlobStream, FetchError> {
-        let copy = repositories.iter().find(|repository| self.is_copy(repository));
-        let Some(copy) = copy.filter(|_| !fetch.is_local(digest)) else {
+        let Some(copy) = self.to_bring(fetch, digest, repositories) else {
             return fetch.open(digest, repositories).await;
         };
         let deadline = Instant::now() + COMING_FOR;
@@ -87,5 +90,55 @@ impl Through {
                 opened => return opened,
             }
         }
+    }
+
+    /// Fetches a blob of one of `repositories` to this machine's disk, for nobody who waits; the server is told first as by [`Self::open`].
+    /// `size` hears how large it is.
+    ///
+    /// # Errors
+    /// [`FetchError`], after [`WARM_FOR`] at the earliest when the server says that it comes.
+    pub(crate) async fn warm(
+        &self,
+        fetch: &Fetch,
+        digest: &Digest,
+        repositories: &[Repository],
+        mut size: impl FnMut(u64) + Send,
+    ) -> Result<(), FetchError> {
+        let Some(copy) = self.to_bring(fetch, digest, repositories) else {
+            return fetch.warm(digest, repositories, &mut size).await;
+        };
+        let deadline = Instant::now() + WARM_FOR;
+        loop {
+            // Asked each time: what broke off is asked for anew, and what comes is joined.
+            let comes = self.bring(copy, digest).await;
+            match fetch.warm(digest, std::slice::from_ref(copy), &mut size).await {
+                Err(error) if comes && Instant::now() < deadline => {
+                    tracing::debug!(%copy, %digest, %error, "a blob that comes from an upstream is waited for");
+                    tokio::time::sleep(COMING_PAUSE).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Begins to fetch a blob that is small, unless it is here, because it will be asked for in a moment and its source may be gone then.
+    pub(crate) fn prefetch(&self, fetch: &Fetch, digest: &Digest, size: u64, repositories: &[Repository]) {
+        if size > WHOLE_SIZE_MAX || fetch.is_local(digest) {
+            return;
+        }
+        let (through, fetch, digest) = (self.clone(), fetch.clone(), *digest);
+        let repositories = repositories.to_vec();
+        // Whoever asks for it meanwhile joins it, and hears what is wrong.
+        tokio::spawn(async move { drop(through.warm(&fetch, &digest, &repositories, |_| {}).await) });
+    }
+
+    /// The copy of which the server is to be told that a blob is wanted: the likeliest, unless the blob is here.
+    fn to_bring<'a>(
+        &self,
+        fetch: &Fetch,
+        digest: &Digest,
+        repositories: &'a [Repository],
+    ) -> Option<&'a Repository> {
+        repositories.iter().find(|repository| self.is_copy(repository)).filter(|_| !fetch.is_local(digest))
     }
 }

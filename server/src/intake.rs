@@ -1,5 +1,7 @@
 //! Joins the copies to the origin beside them: blobs of upstreams come in like any others.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use shoal_api::{Intake, IntakeError};
 use shoal_http::Body;
@@ -21,5 +23,9 @@ impl Intake for OriginIntake {
             is_wrong: matches!(error, TakeInError::Digest { .. } | TakeInError::TooLong { .. }),
             why: error.to_string(),
         })
+    }
+
+    async fn coming(&self, digest: &Digest, range: Range<u64>) -> Option<Body> {
+        self.0.coming(digest, range).await
     }
 }

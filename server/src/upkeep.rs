@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::copies;
 
 /// The file in the data directory that remembers how far the scrub came.
 const SCRUB_STATE: &str = "scrub.json";
@@ -54,6 +55,7 @@ impl Upkeep {
             leases,
             uploading: Box::new(uploading),
             immutable,
+            kept: copies::kept(&config.upstreams),
             events,
             audit,
             metrics: metrics.clone(),

@@ -4,6 +4,9 @@
 #[path = "whole/client.rs"]
 mod client;
 #[cfg(test)]
+#[path = "whole/coming.rs"]
+mod coming;
+#[cfg(test)]
 #[path = "whole/drain.rs"]
 mod drain;
 #[cfg(test)]

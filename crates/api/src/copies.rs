@@ -4,12 +4,15 @@
 //! there; what is in it came from the upstream. The room that fills copies and the registry meet in [`Copies`], that room and the owner of
 //! blobs in [`Intake`].
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use shoal_http::Body;
-use shoal_oci::{Digest, Host, Reference, Repository};
+use shoal_oci::{Descriptor, Digest, Host, Reference, Repository, Tag};
+
+use crate::tags::PageAfter;
 
 /// The header that says who vouches for a manifest of a copy, and on a refusal why there is none. See [`Freshness`] and
 /// [`CopyErrorKind`].
@@ -39,6 +42,27 @@ pub trait Copies: Send + Sync + 'static {
     /// [`CopyError`].
     async fn blob(&self, copy: &Repository, digest: &Digest) -> Result<Arrival, CopyError>;
 
+    /// The bytes of `range` of a blob that is coming, for somebody who was told so by [`Self::blob`]. See [`Intake::coming`].
+    async fn coming(&self, digest: &Digest, range: Range<u64>) -> Option<Body>;
+
+    /// A page of the tags that the upstream has, in its order. `page.last` is an entry, or the `next` of the page before.
+    ///
+    /// # Errors
+    /// [`CopyError`].
+    async fn tags(&self, copy: &Repository, page: PageAfter) -> Result<ListedOf<Tag>, CopyError>;
+
+    /// A page of what refers to `subject` at the upstream, of one type or any. `page.last` as in [`Self::tags`].
+    ///
+    /// # Errors
+    /// [`CopyError`].
+    async fn referrers(
+        &self,
+        copy: &Repository,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        page: PageAfter,
+    ) -> Result<ListedOf<Descriptor>, CopyError>;
+
     /// Whether a blob is on its way into `copy`, or into any when none is named.
     fn is_arriving(&self, copy: Option<&Repository>, digest: &Digest) -> bool;
 }
@@ -58,6 +82,10 @@ pub trait Intake: Send + Sync + 'static {
     /// # Errors
     /// [`IntakeError`]; nothing of the blob is then visible.
     async fn take_in(&self, digest: &Digest, size: Option<u64>, body: Body) -> Result<u64, IntakeError>;
+
+    /// The bytes of `range` of a blob that is being taken in, or is about to be, as a body that goes on while they come and is cut when they do
+    /// not. Returns with the first of them. `None` when nothing is to be had before the whole.
+    async fn coming(&self, digest: &Digest, range: Range<u64>) -> Option<Body>;
 }
 
 /// Why a blob was not taken in.
@@ -111,6 +139,19 @@ impl Freshness {
             .into_iter()
             .find(|known| known.as_str() == text)
     }
+}
+
+/// A page of a list that an upstream has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedOf<T> {
+    /// Its entries.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<String>,
+    /// Who says so.
+    pub freshness: Freshness,
+    /// How long ago the upstream said so; `None` when that is not known.
+    pub age: Option<Duration>,
 }
 
 /// A blob that is here or comes.

@@ -19,7 +19,9 @@ pub mod tags;
 pub mod tracker;
 
 pub use cluster::{MembersOnly, cluster_authorization, cluster_key};
-pub use copies::{Arrival, Copies, CopyError, CopyErrorKind, Freshness, Intake, IntakeError, Resolution};
+pub use copies::{
+    Arrival, Copies, CopyError, CopyErrorKind, Freshness, Intake, IntakeError, ListedOf, Resolution,
+};
 pub use error::ApiError;
 pub use exchange::Base;
 pub use leases::{Claim, Lease, Leases};

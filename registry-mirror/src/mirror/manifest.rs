@@ -60,7 +60,7 @@ async fn can_be_kept(rooms: &Rooms, found: &Found) -> bool {
 fn prefetch_config(rooms: &Rooms, host: Option<&Host>, repository: &Repository, found: &Found) {
     let Ok(Manifest::Image(image)) = Manifest::parse(&found.bytes, Some(&found.media_type)) else { return };
     let repositories = rooms.resolver.blob_candidates(host, repository);
-    rooms.fetch.prefetch(&image.config.digest, image.config.size, &repositories);
+    rooms.resolver.through().prefetch(&rooms.fetch, &image.config.digest, image.config.size, &repositories);
 }
 
 /// Notes where a manifest came from.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK};
+use http::header::{ACCEPT, AGE, CONTENT_LENGTH, CONTENT_TYPE, LINK};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use shoal_api::copies::FRESHNESS;
 use shoal_http::{Body, Request, Response};
 use shoal_oci::{ErrorCode, Host, OciError, Repository, Route};
 use shoal_telemetry::rooms::mirror::{AnswerSource, RequestKind};
@@ -18,7 +19,13 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const LIST_LEN_MAX: usize = 8 * 1024 * 1024;
 
 /// Headers of the server's answer that a client needs.
-const PASSED_ON: [HeaderName; 3] = [CONTENT_TYPE, LINK, HeaderName::from_static("oci-filters-applied")];
+const PASSED_ON: [HeaderName; 5] = [
+    CONTENT_TYPE,
+    LINK,
+    HeaderName::from_static("oci-filters-applied"),
+    HeaderName::from_static(FRESHNESS),
+    AGE,
+];
 
 /// Asks the server for a list under each name that may be meant, and passes on the first that exists.
 pub(super) async fn serve(

@@ -23,6 +23,9 @@ pub(crate) const REMOVALS_MAX: usize = 64;
 /// Says whether a tag may never go.
 pub type Immutable = Box<dyn Fn(&Repository, &Tag) -> bool + Send + Sync>;
 
+/// Says how long what nobody pulls stays in a repository of which no rule says so; `None`: for ever.
+pub type Kept = Box<dyn Fn(&Repository) -> Option<Duration> + Send + Sync>;
+
 /// Says into which repositories somebody uploads now.
 pub type Uploading = Box<dyn Fn() -> HashSet<Repository> + Send + Sync>;
 
@@ -39,6 +42,8 @@ pub struct Parts {
     pub uploading: Uploading,
     /// The tags that may never go.
     pub immutable: Immutable,
+    /// How long what nobody pulls stays where no rule says so. `None`: everywhere for ever.
+    pub kept: Option<Kept>,
     /// Who is told of each tag and manifest that retention removes.
     pub events: Arc<dyn Events>,
     /// Where retention leaves a line for each of them.

@@ -1,5 +1,6 @@
 //! Before the two steps: tags and untagged manifests that the retention rules do not keep.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use shoal_oci::Repository;
 
 use crate::collector::Run;
 use crate::report::{Dropped, ExpiredTag};
-use crate::retention::{self, TagAge};
+use crate::retention::{self, Rule, TagAge};
 
 /// How often a repository is walked for untagged manifests: each pass frees what only the manifests of the last one needed, and
 /// indexes that hold indexes are rarely three deep.
@@ -20,7 +21,7 @@ const PASSES_MAX: usize = 8;
 
 /// Applies the rules to every repository that one of them is about.
 pub(crate) async fn expire(run: &mut Run<'_>) {
-    if run.options.rules.is_empty() {
+    if run.options.rules.is_empty() && run.parts.kept.is_none() {
         return;
     }
     if let Err(error) = run.parts.upkeep.flush_pulled().await {
@@ -35,15 +36,25 @@ pub(crate) async fn expire(run: &mut Run<'_>) {
         };
         let (repositories, next) = opened(run, step);
         for repository in repositories {
-            if retention::concerns(&run.options.rules, &repository) && !run.is_over() {
-                expire_tags(run, &repository).await;
-                expire_manifests(run, &repository).await;
+            let rules = rules_of(run, &repository);
+            if retention::concerns(&rules, &repository) && !run.is_over() {
+                expire_tags(run, &rules, &repository).await;
+                expire_manifests(run, &rules, &repository).await;
             }
         }
         at = next;
         if at.is_none() {
             return;
         }
+    }
+}
+
+/// The rules for a repository: those of the configuration, and behind them what holds for it without any.
+fn rules_of<'a>(run: &Run<'a>, repository: &Repository) -> Cow<'a, [Rule]> {
+    let rules = &run.options.rules;
+    match run.parts.kept.as_ref().and_then(|kept| kept(repository)) {
+        None => Cow::Borrowed(rules),
+        Some(kept) => rules.iter().cloned().chain([Rule::of_unused(kept)]).collect(),
     }
 }
 
@@ -55,7 +66,7 @@ fn opened<T>(run: &mut Run<'_>, step: Walk<T>) -> (Vec<T>, Option<Cursor>) {
     (step.items, step.next)
 }
 
-async fn expire_tags(run: &mut Run<'_>, repository: &Repository) {
+async fn expire_tags(run: &mut Run<'_>, rules: &[Rule], repository: &Repository) {
     let now = clock::now();
     let mut records = Vec::new();
     let mut at = None;
@@ -74,7 +85,7 @@ async fn expire_tags(run: &mut Run<'_>, repository: &Repository) {
         }
     }
     let ages: Vec<TagAge<'_>> = records.iter().map(|record| age_of(record, now)).collect();
-    for gone in retention::expired(&run.options.rules, repository, &ages) {
+    for gone in retention::expired(rules, repository, &ages) {
         let record = &records[gone.at];
         if !(run.parts.immutable)(repository, &record.tag) {
             remove_tag(run, repository, record, gone.rule).await;
@@ -104,8 +115,8 @@ async fn remove_tag(run: &mut Run<'_>, repository: &Repository, record: &TagReco
     }
 }
 
-async fn expire_manifests(run: &mut Run<'_>, repository: &Repository) {
-    let Some(after) = retention::untagged_after(&run.options.rules, repository) else { return };
+async fn expire_manifests(run: &mut Run<'_>, rules: &[Rule], repository: &Repository) {
+    let Some(after) = retention::untagged_after(rules, repository) else { return };
     let older_than = Run::ago(after.max(run.options.grace));
     for _ in 0..PASSES_MAX {
         let before = run.report.manifests.count;

@@ -18,7 +18,7 @@ pub mod report;
 pub mod retention;
 mod scrub;
 
-pub use collector::{Busy, Collector, Immutable, Parts, Uploading};
+pub use collector::{Busy, Collector, Immutable, Kept, Parts, Uploading};
 pub use options::CollectOptions;
 pub use report::{CollectReport, ScrubReport};
 pub use scrub::{Repair, ScrubOptions, Scrubber};

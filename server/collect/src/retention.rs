@@ -46,6 +46,19 @@ pub struct Expired {
 }
 
 impl Rule {
+    /// Keeps what was pulled, or came, within `kept`, whatever it is: the last rule of a repository that is filled when it is pulled from.
+    pub fn of_unused(kept: Duration) -> Self {
+        Self {
+            // Both mean everything.
+            repositories: "**".parse().into_iter().collect(),
+            tags: "*".parse().into_iter().collect(),
+            keep_last: None,
+            keep_pushed_within: None,
+            keep_pulled_within: Some(kept),
+            untagged_after: Some(kept),
+        }
+    }
+
     fn means(&self, repository: &Repository) -> bool {
         self.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
     }

@@ -12,7 +12,7 @@ use shoal_api::audit::NoAudit;
 use shoal_api::events::NoEvents;
 use shoal_api::leases::Leases;
 use shoal_collect::retention::Rule;
-use shoal_collect::{Busy, CollectOptions, CollectReport, Collector, Parts};
+use shoal_collect::{Busy, CollectOptions, CollectReport, Collector, Kept, Parts};
 use shoal_metadata::{Catalog, Condition, Embedded, PageAfter, PutManifest, PutOutcome, References, clock};
 use shoal_oci::{Digest, Repository};
 use shoal_store::{Options, Store};
@@ -35,6 +35,10 @@ impl World {
     }
 
     fn collector(&self, grace: Duration, rules: Vec<Rule>) -> Collector {
+        self.collector_with(grace, rules, None)
+    }
+
+    fn collector_with(&self, grace: Duration, rules: Vec<Rule>, kept: Option<Kept>) -> Collector {
         let uploading = Arc::clone(&self.uploading);
         let parts = Parts {
             upkeep: self.metadata.clone(),
@@ -42,6 +46,7 @@ impl World {
             leases: self.leases.clone(),
             uploading: Box::new(move || uploading.lock().unwrap().clone()),
             immutable: Box::new(|_, tag| tag.as_str().starts_with("fixed")),
+            kept,
             events: Arc::new(NoEvents),
             audit: Arc::new(NoAudit),
             metrics: CollectMetrics::default(),
@@ -225,6 +230,40 @@ async fn retention_removes_tags_then_manifests_then_bytes_in_one_run() {
         "{report:?}"
     );
     assert_eq!(world.tags("ci/app").await, ["fixed-old", "new"]);
+}
+
+#[tokio::test]
+async fn what_nobody_pulls_goes_where_that_is_said_of_a_repository_unless_a_rule_keeps_it() {
+    let world = World::new();
+    for repository in ["r.io/app", "r.io/ruled", "own/app"] {
+        let blob = world.push_blob(repository, repository.as_bytes()).await;
+        let text = format!("{{\"of\":\"{repository}\"}}");
+        let stored = world.push_manifest(repository, &text, &[blob], &["v1"]).await;
+        assert!(matches!(stored, PutOutcome::Stored { .. }));
+    }
+    later().await;
+    let rule = Rule {
+        repositories: vec!["r.io/ruled".parse().unwrap()],
+        keep_last: Some(1),
+        keep_pulled_within: None,
+        ..Rule::of_unused(Duration::from_secs(3600))
+    };
+    let collect = |kept: u64| {
+        let kept = move |repository: &Repository| {
+            repository.as_str().starts_with("r.io/").then_some(Duration::from_secs(kept))
+        };
+        world.collector_with(Duration::ZERO, vec![rule.clone()], Some(Box::new(kept)))
+    };
+    let report = collect(3600).collect(false).await.unwrap();
+    assert_eq!((report.tags.count, report.manifests.count), (0, 0), "{report:?}");
+    let report = collect(0).collect(false).await.unwrap();
+    assert_eq!(
+        (report.tags.count, report.manifests.count, report.links.count, report.blobs.count),
+        (1, 1, 1, 1),
+        "{report:?}"
+    );
+    assert_eq!(world.tags("r.io/app").await, Vec::<String>::new());
+    assert_eq!((world.tags("r.io/ruled").await.len(), world.tags("own/app").await.len()), (1, 1));
 }
 
 #[tokio::test]

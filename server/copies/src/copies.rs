@@ -1,16 +1,19 @@
 //! The copies of this server: which repositories they are, and the questions about them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shoal_api::tags::Tags;
-use shoal_api::{Arrival, Copies, CopyError, CopyErrorKind, Intake, Resolution};
-use shoal_oci::{Digest, Host, Reference, Repository};
+use shoal_api::tags::{PageAfter, Tags};
+use shoal_api::{Arrival, Copies, CopyError, CopyErrorKind, Intake, ListedOf, Resolution};
+use shoal_http::Body;
+use shoal_oci::{Descriptor, Digest, Host, Reference, Repository, Tag};
 use shoal_telemetry::UpstreamMetrics;
-use shoal_upstream::{RegistryName, Upstream, Upstreams};
+use shoal_upstream::{ListPage, RegistryName, Upstream, UpstreamError, Upstreams};
 
 use crate::arrivals::Arrivals;
 use crate::flights::Flights;
+use crate::lists::{self, List, Lists};
 use crate::memory::Memory;
 use crate::policy::Policy;
 
@@ -39,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) memory: Memory,
     pub(crate) arrivals: Arrivals,
     flights: Flights<(Repository, Reference), Result<Resolution, CopyError>>,
+    pub(crate) lists: Lists,
+    pub(crate) list_flights: Flights<lists::Key, Result<Arc<List>, Arc<UpstreamError>>>,
 }
 
 /// A copy, and what it is a copy of.
@@ -68,6 +73,8 @@ impl LocalCopies {
             memory: Memory::default(),
             arrivals: Arrivals::default(),
             flights: Flights::default(),
+            lists: Lists::default(),
+            list_flights: Flights::default(),
         }))
     }
 
@@ -106,6 +113,10 @@ fn joined(name: &RegistryName, remote: &Repository) -> Option<Repository> {
     format!("{}/{remote}", name.segment()?).parse().ok()
 }
 
+fn page_of(page: PageAfter) -> ListPage {
+    ListPage { limit: Some(page.limit), after: page.last }
+}
+
 #[async_trait]
 impl Copies for LocalCopies {
     fn of(&self, host: &Host, repository: &Repository) -> Option<Repository> {
@@ -131,6 +142,25 @@ impl Copies for LocalCopies {
 
     async fn blob(&self, copy: &Repository, digest: &Digest) -> Result<Arrival, CopyError> {
         self.0.arrival(self.place(copy)?, *digest).await
+    }
+
+    async fn coming(&self, digest: &Digest, range: Range<u64>) -> Option<Body> {
+        self.0.intake.coming(digest, range).await
+    }
+
+    async fn tags(&self, copy: &Repository, page: PageAfter) -> Result<ListedOf<Tag>, CopyError> {
+        self.0.tags_of(self.place(copy)?, page_of(page)).await
+    }
+
+    async fn referrers(
+        &self,
+        copy: &Repository,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        page: PageAfter,
+    ) -> Result<ListedOf<Descriptor>, CopyError> {
+        let artifact_type = artifact_type.map(str::to_owned);
+        self.0.referrers_of(self.place(copy)?, *subject, artifact_type, page_of(page)).await
     }
 
     fn is_arriving(&self, copy: Option<&Repository>, digest: &Digest) -> bool {

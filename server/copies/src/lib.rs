@@ -11,6 +11,7 @@
 mod arrivals;
 mod copies;
 mod flights;
+mod lists;
 mod manifests;
 mod memory;
 mod policy;

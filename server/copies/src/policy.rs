@@ -39,9 +39,13 @@ impl Rule {
         stale_max: None,
     };
 
+    fn means_repository(&self, repository: &Repository) -> bool {
+        self.repositories.is_empty()
+            || self.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
+    }
+
     fn means(&self, repository: &Repository, tag: &Tag) -> bool {
-        (self.repositories.is_empty()
-            || self.repositories.iter().any(|pattern| pattern.matches(repository.as_str())))
+        self.means_repository(repository)
             && (self.tags.is_empty() || self.tags.iter().any(|pattern| pattern.matches(tag.as_str())))
     }
 }
@@ -54,6 +58,13 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The rule for lists of a repository: the first that means all its tags.
+    pub(crate) fn of_lists(&self, repository: &Repository) -> &Rule {
+        const USUAL: &Rule = &Rule::USUAL;
+        let is_meant = |rule: &&Rule| rule.tags.is_empty() && rule.means_repository(repository);
+        self.rules.iter().find(is_meant).unwrap_or(USUAL)
+    }
+
     /// The rule for a tag.
     pub(crate) fn of(&self, repository: &Repository, tag: &Tag) -> &Rule {
         const USUAL: &Rule = &Rule::USUAL;
@@ -84,5 +95,7 @@ mod tests {
         assert_eq!(of("other/app", "v1"), seconds(2));
         assert_eq!(of("team/app", "latest"), seconds(3));
         assert_eq!(of("library/nginx", "latest"), Validity::For(VALID_FOR));
+        let of_lists = |repository: &str| policy.of_lists(&repository.parse().unwrap()).validity;
+        assert_eq!((of_lists("team/app"), of_lists("library/nginx")), (seconds(3), Validity::For(VALID_FOR)));
     }
 }

@@ -77,7 +77,7 @@ async fn read(blob: Pieces, index: PieceIndex) -> Result<Bytes, OriginError> {
 }
 
 /// A slice of a piece; `None` when the piece is shorter than its layout says.
-fn slice(piece: &Bytes, start: u64, end: u64) -> Option<Bytes> {
+pub(crate) fn slice(piece: &Bytes, start: u64, end: u64) -> Option<Bytes> {
     let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
     (start <= end && end <= piece.len()).then(|| piece.slice(start..end))
 }

@@ -46,6 +46,9 @@ const SMALL_WAIT: Duration = Duration::from_secs(1);
 /// Agents that follow arriving blobs at once: a task and a connection each. Others ask again.
 const FOLLOWERS_MAX: usize = 8192;
 
+/// Clients of the registry that read arriving blobs at once, each with two pieces in memory. Others wait for the whole.
+const STREAMS_MAX: usize = 64;
+
 /// What the uploads of blobs that come in are labelled with, before the digest: no name of a repository has a space.
 const LABEL: &str = "arriving ";
 
@@ -136,6 +139,7 @@ struct Inner {
     swarm: Swarm,
     turns: Semaphore,
     followers: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -171,7 +175,8 @@ impl Intake {
             tracing::debug!(removed, "looked for blobs that had begun to come in");
         }));
         let (turns, followers) = (Semaphore::new(TAKE_INS_MAX), Arc::new(Semaphore::new(FOLLOWERS_MAX)));
-        Self(Arc::new(Inner { store, swarm, turns, followers, state: Mutex::default() }))
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        Self(Arc::new(Inner { store, swarm, turns, followers, streams, state: Mutex::default() }))
     }
 
     /// Joins the flight of a blob, or begins it with a body whose first byte is the blob's byte `from`.
@@ -227,6 +232,20 @@ impl Intake {
     /// Room for one more agent that follows an arriving blob.
     pub(crate) fn follower(&self) -> Result<OwnedSemaphorePermit, OriginError> {
         Arc::clone(&self.0.followers).try_acquire_owned().map_err(|_| OriginError::Busy)
+    }
+
+    /// Room for one more client that reads an arriving blob.
+    pub(crate) fn stream(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.streams).try_acquire_owned().ok()
+    }
+
+    /// Waits until a blob that is coming in is here, or is not to be had.
+    pub(crate) async fn landed(&self, digest: &Digest) {
+        let outcome = self.lock().flights.get(digest).map(|flight| flight.outcome.clone());
+        if let Some(mut outcome) = outcome {
+            // However it ended.
+            let _ = outcome.wait_for(Option::is_some).await;
+        }
     }
 
     /// Ends all flights, for good.

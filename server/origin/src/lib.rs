@@ -9,6 +9,7 @@
 
 mod announcer;
 pub mod body;
+mod coming;
 pub mod error;
 pub mod handler;
 pub mod intake;

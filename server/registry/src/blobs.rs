@@ -17,6 +17,7 @@ use shoal_telemetry::RegistryMetrics;
 
 use crate::call::Call;
 use crate::context::Context;
+use crate::copies::Coming;
 use crate::error::{self, Answer, Refusal};
 use crate::room::{Crowded, Room};
 use crate::{answer, condition, copies, events, tag_rights};
@@ -33,11 +34,12 @@ const SMALL_LEN: u64 = 64 * 1024;
 
 /// GET and HEAD.
 pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, digest: Digest) -> Answer {
-    let size = match cx.blob_in(repository, &digest).await? {
-        Some(size) => size,
+    let (size, coming) = match cx.blob_in(repository, &digest).await? {
+        Some(size) => (size, None),
         None => {
-            let coming = copies::bring(cx, repository, &digest, call.method == Method::GET).await?;
-            coming.ok_or_else(|| error::blob_unknown(&digest))?
+            let coming = copies::bring(cx, repository, &digest).await?;
+            let mut coming = coming.ok_or_else(|| error::blob_unknown(&digest))?;
+            (coming.size().await?, Some(coming))
         }
     };
     if let Some(answer) = condition::of_read(call, &digest)? {
@@ -52,7 +54,11 @@ pub(crate) async fn get(cx: &Context, call: &Call, repository: &Repository, dige
         return Err(refusal.with_headers(kept.collect()));
     }
     let from_start = head.body.start == 0;
-    let body = if call.method == Method::HEAD { Body::empty() } else { body(cx, digest, head.body).await? };
+    let body = match coming {
+        _ if call.method == Method::HEAD => Body::empty(),
+        Some(coming) => coming_body(cx, coming, digest, head.body).await?,
+        None => body(cx, digest, head.body).await?,
+    };
     if call.method == Method::GET && from_start {
         // A transfer that is resumed is one pull, not two.
         events::blob_pulled(cx, call, repository, &digest, size);
@@ -93,6 +99,22 @@ async fn body(cx: &Context, digest: Digest, range: Range<u64>) -> Result<Body, R
             Ok(Body::file(file, offset, len))
         }
         Found::Unread(reader) => stream(cx, reader).await,
+    }
+}
+
+/// The bytes of `range` of a blob that a copy is to have, as they come or from the disk.
+async fn coming_body(
+    cx: &Context,
+    mut coming: Coming,
+    digest: Digest,
+    range: Range<u64>,
+) -> Result<Body, Refusal> {
+    match coming.body(cx, &digest, range.clone()).await? {
+        Some(passed_on) => {
+            cx.metrics.sent_bytes.inc_by(range.end.saturating_sub(range.start));
+            Ok(passed_on)
+        }
+        None => body(cx, digest, range).await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Lists of names: the tags of a repository, the repositories of the registry.
 
+use shoal_api::Freshness;
 use shoal_api::tags::{Page, PageAfter};
 use shoal_oci::media_type::JSON;
 use shoal_oci::{Repository, Route, reply};
@@ -7,19 +8,33 @@ use shoal_oci::{Repository, Route, reply};
 use crate::answer;
 use crate::call::Call;
 use crate::context::Context;
+use crate::copies::{self, List};
 use crate::error::{self, Answer, Refusal};
 use crate::paging::Paging;
 
 /// GET of `tags/list`.
 pub(crate) async fn list(cx: &Context, call: &Call, repository: Repository) -> Answer {
     let paging = Paging::new(cx, &call.query)?;
+    let asked = copies::tags(cx, &repository, &paging.after).await?;
+    if let List::Theirs(list) = asked {
+        let body = reply::tag_list(&repository, &list.items);
+        let path = Route::Tags { repository }.to_path();
+        let link = paging.link(&path, &[], list.next.is_some(), list.next);
+        let mut response = answer::json(JSON, body, link);
+        copies::vouch(&mut response, list.freshness, list.age);
+        return Ok(response);
+    }
     let Some(page) = cx.tags.tags(&repository, paging.after.clone()).await? else {
         return Err(error::name_unknown(Some(&repository)));
     };
     let body = reply::tag_list(&repository, &page.items);
     let path = Route::Tags { repository }.to_path();
     let link = paging.link(&path, &[], page.more, page.items.last().map(ToString::to_string));
-    Ok(answer::json(JSON, body, link))
+    let mut response = answer::json(JSON, body, link);
+    if matches!(asked, List::Ours) {
+        copies::vouch(&mut response, Freshness::Stale, None);
+    }
+    Ok(response)
 }
 
 /// GET of `_catalog`.

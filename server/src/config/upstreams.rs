@@ -50,7 +50,12 @@ pub struct UpstreamSettings {
     pub insecure_skip_verify: bool,
     /// How old answers about tags may be; the first rule that means a tag counts.
     pub freshness: Vec<Freshness>,
+    /// How long a tag or a manifest stays that nobody pulls and that no rule of `retention` judges; `0s`: for ever. Unset: 30 days.
+    pub keep_pulled_within: Option<Duration>,
 }
+
+/// How long copies stay that nobody pulls. What runs at all is started somewhere within a month; what is not can be had again.
+const KEPT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How old an answer about some tags may be.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -153,6 +158,12 @@ impl UpstreamSettings {
             }
         };
         Ok(UpstreamTls { ca: self.ca.clone(), identity, insecure_skip_verify: self.insecure_skip_verify })
+    }
+
+    /// How long its copies stay when nobody pulls them; `None`: for ever.
+    pub fn kept(&self) -> Option<std::time::Duration> {
+        let kept = self.keep_pulled_within.map_or(KEPT, Duration::get);
+        (!kept.is_zero()).then_some(kept)
     }
 
     /// How old answers may be.

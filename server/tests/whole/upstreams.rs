@@ -17,7 +17,7 @@ use crate::client::{Registry, config, content};
 const NAME: &str = "up.example";
 
 /// How a server asks the one at `url` each time about every tag.
-fn upstream(url: String) -> UpstreamSettings {
+pub(crate) fn upstream(url: String) -> UpstreamSettings {
     let always = Freshness { valid_for: Some(shoal_config::Duration::secs(0)), ..Freshness::default() };
     UpstreamSettings {
         registry: NAME.to_owned(),
@@ -29,18 +29,18 @@ fn upstream(url: String) -> UpstreamSettings {
     }
 }
 
-async fn through(data: &Path, settings: UpstreamSettings) -> App {
+pub(crate) async fn through(data: &Path, settings: UpstreamSettings) -> App {
     let mut config = config(data);
     config.upstreams = vec![settings];
     assert_eq!(config.problems().len(), 0);
     App::start(&config).await.unwrap()
 }
 
-fn at(app: &App, repository: &str) -> Registry {
+pub(crate) fn at(app: &App, repository: &str) -> Registry {
     Registry::at(app.addresses().registry, repository)
 }
 
-fn header<'a>(response: &'a Response, name: &str) -> &'a str {
+pub(crate) fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 

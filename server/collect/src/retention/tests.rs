@@ -100,3 +100,20 @@ fn a_rule_about_untagged_manifests_leaves_tags_alone() {
     assert_eq!(untagged_after(&rules[1..], &"other".parse().unwrap()), None);
     assert!(concerns(&rules, &"other".parse().unwrap()) && !concerns(&rules[1..], &"other".parse().unwrap()));
 }
+
+#[test]
+fn what_is_filled_by_pulls_keeps_what_was_pulled_or_came_lately() {
+    let rules = [Rule { keep_last: Some(1), ..rule("r.io/**", "v*") }, Rule::of_unused(DAY * 30)];
+    let given = [
+        tag("pulled", 100, Some(29)),
+        tag("unpulled", 31, None),
+        tag("came", 29, None),
+        tag("left", 100, Some(31)),
+        tag("v1", 400, None),
+        tag("v2", 300, None),
+    ];
+    let gone = judged(&rules, "r.io/team/app", &given);
+    let gone: Vec<_> = gone.iter().map(|(name, rule)| (name.as_str(), *rule)).collect();
+    assert_eq!(gone, [("unpulled", 1), ("left", 1), ("v1", 0)]);
+    assert_eq!(untagged_after(&rules, &"r.io/team/app".parse().unwrap()), Some(DAY * 30));
+}

@@ -113,8 +113,13 @@ impl Arrival {
 
     /// Waits, not for long, until the piece `last` has come. False when it has not.
     pub(crate) async fn reaches(&self, last: u32) -> bool {
+        timeout(RANGE_WAIT, self.comes(last)).await.unwrap_or(false)
+    }
+
+    /// Waits until the piece `last` has come, or nothing comes any more. False when it has not.
+    pub(crate) async fn comes(&self, last: u32) -> bool {
         let mut stage = self.stage();
-        let come = stage.wait_for(|(known, end)| *known > last || end.is_some());
-        timeout(RANGE_WAIT, come).await.is_ok_and(|come| come.is_ok_and(|stage| stage.0 > last))
+        let come = stage.wait_for(|(known, end)| *known > last || end.is_some()).await;
+        come.is_ok_and(|stage| stage.0 > last)
     }
 }
