@@ -50,16 +50,7 @@ impl Server {
         let id = PeerId(std::array::from_fn(|_| fastrand::u8(..)));
         let addr = swarm.local_addr().unwrap();
         let peer = PeerInfo { id, addr, complete: true, owner: true, zone: Zone::UNKNOWN };
-        let options = OriginOptions {
-            peer_id: id,
-            cluster_key: KEY,
-            envelope: None,
-            upload: None,
-            check: None,
-            grants: None,
-            zone: Zone::UNKNOWN,
-            experiment: Default::default(),
-        };
+        let options = OriginOptions::new(id, KEY);
         let origin = Origin::start(swarm, options, store.clone(), SwarmMetrics::default());
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let (http, shutdown) = (listener.local_addr(), Shutdown::new());
