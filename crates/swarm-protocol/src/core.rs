@@ -92,6 +92,8 @@ pub struct Core {
     spoken: Vec<(ConnId, Digest)>,
     /// A connection may be wanted now.
     may_dial: bool,
+    /// A piece may be sent, or chosen, now.
+    may_send: bool,
 }
 
 impl Core {
@@ -122,6 +124,7 @@ impl Core {
             is_sated: false,
             spoken: Vec::new(),
             may_dial: false,
+            may_send: false,
             limits: config.limits,
         }
     }
@@ -192,8 +195,7 @@ impl Core {
                 Timer::Blob(digest) => self.look_at_blob(digest),
                 Timer::Conn(conn) => self.look_at_conn(conn),
                 Timer::Dial => self.may_dial = true,
-                // What it was set for happens on settling, as after every input.
-                Timer::Upload => {}
+                Timer::Upload => self.may_send = true,
                 Timer::Tell(digest) => self.tell_all(digest),
             }
         }
@@ -209,7 +211,9 @@ impl Core {
         while let Some(digest) = self.dirty.pop_first() {
             self.ask(digest);
         }
-        self.send_pieces();
+        if std::mem::take(&mut self.may_send) {
+            self.send_pieces();
+        }
         self.tell_along();
         if std::mem::take(&mut self.may_dial) {
             self.dial();

@@ -30,6 +30,11 @@ impl Dials {
         self.pending.len()
     }
 
+    /// Number of dials under way to the machine of an address.
+    pub(crate) fn pending_at(&self, addr: &SocketAddr) -> usize {
+        self.pending.iter().filter(|pending| pending.ip() == addr.ip()).count()
+    }
+
     /// Whether an address is being dialled.
     pub(crate) fn is_pending(&self, addr: &SocketAddr) -> bool {
         self.pending.contains(addr)

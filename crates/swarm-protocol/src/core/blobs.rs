@@ -145,6 +145,7 @@ impl Core {
         peer.void_channel(&digest);
         peer.void_asked(&digest, &mut self.asked_bytes);
         self.uploads.forget(conn, Some(digest));
+        self.may_send = true;
     }
 
     /// The size of a blob is known now: admits the peers that joined before, and joins them.

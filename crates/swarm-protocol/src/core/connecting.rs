@@ -40,6 +40,14 @@ impl Core {
         }
     }
 
+    /// Whether a download could do with more neighbours than it has, or with an owner to whom it is not connected.
+    pub(super) fn lacks_neighbours(&self, digest: Digest) -> bool {
+        let Some(blob) = self.blobs.get(&digest) else { return false };
+        let mut owners = blob.candidates.iter().take_while(|peer| peer.owner);
+        self.giving(blob) < self.neighbours_wanted(blob)
+            || owners.any(|peer| !self.by_id.contains_key(&peer.id))
+    }
+
     fn dial_for(&mut self, digest: Digest) {
         let Some(blob) = self.blobs.get(&digest) else { return };
         let wanted = self.neighbours_wanted(blob);
@@ -94,6 +102,12 @@ impl Core {
             self.timers.set_earlier(Timer::Dial, self.dials.free_at(&candidate.addr));
             return false;
         }
+        // Under whatever name it was connected, an address is dialled once; and who would be refused for being one too many of his machine
+        // is not called.
+        let answered = self.peers.values().any(|peer| peer.addr == candidate.addr);
+        if answered || self.is_crowded(&candidate.addr, self.dials.pending_at(&candidate.addr)) {
+            return false;
+        }
         let outbound = self.peers.values().filter(|peer| peer.outbound).count() + self.dials.pending();
         let outbound_max = self.limits.connections_max.saturating_sub(self.limits.incoming_reserve) as usize;
         let all = self.peers.len() + self.dials.pending();
@@ -126,20 +140,30 @@ impl Core {
             }
             self.refuse(conn, CloseReason::Myself);
         } else if self.bans.is_banned(&id, &addr, self.now) {
-            self.refuse(conn, CloseReason::Banned);
+            self.refuse_for_now(conn, CloseReason::Banned, &newcomer);
         } else if !self.replace_double(id, outbound) {
             self.refuse(conn, CloseReason::Duplicate);
-        } else if self.is_crowded(&addr) || !self.make_room(outbound) {
-            self.refuse(conn, CloseReason::Full);
+        } else if self.is_crowded(&addr, 0) || !self.make_room(outbound) {
+            self.refuse_for_now(conn, CloseReason::Full, &newcomer);
         } else {
             self.welcome(conn, newcomer);
         }
     }
 
-    /// Whether one machine has as many connections as it may have: else it could take every slot, one identity after the other.
-    fn is_crowded(&self, addr: &SocketAddr) -> bool {
+    /// Refuses a connection whose reason will pass. Where we dialled we wait before we do so again: nothing else would keep us from
+    /// dialling at once, and for ever.
+    fn refuse_for_now(&mut self, conn: ConnId, reason: CloseReason, newcomer: &Newcomer) {
+        if newcomer.outbound {
+            self.dials.back_off(newcomer.addr, self.now, &mut self.rng);
+        }
+        self.refuse(conn, reason);
+    }
+
+    /// Whether one machine has as many connections as it may have, `more` to come: else it could take every slot, one identity after the
+    /// other.
+    fn is_crowded(&self, addr: &SocketAddr, more: usize) -> bool {
         let here = self.peers.values().filter(|peer| peer.addr.ip() == addr.ip());
-        !addr.ip().is_loopback() && here.count() >= CONNECTIONS_PER_HOST_MAX
+        !addr.ip().is_loopback() && here.count() + more >= CONNECTIONS_PER_HOST_MAX
     }
 
     fn refuse(&mut self, conn: ConnId, reason: CloseReason) {
@@ -276,6 +300,7 @@ impl Core {
         }
         self.timers.clear(Timer::Conn(conn));
         self.uploads.forget(conn, None);
+        self.may_send = true;
         self.drop_credits(|of, _| of == conn);
         for (digest, index) in peer.asked.keys() {
             if let Some(download) = self.blobs.get_mut(digest).and_then(|blob| blob.download.as_mut()) {

@@ -46,7 +46,7 @@ impl Core {
     /// Asks one neighbour, who has got something that is missing here, for as much as may be asked of it now. For all others nothing has
     /// changed.
     pub(super) fn ask_nudged(&mut self, conn: ConnId, digest: Digest) {
-        if self.may_ask(digest) {
+        if self.may_ask(digest) && !self.has_asked_enough(digest) {
             let candidates = self.neighbour_with_room(digest, conn).into_iter().collect();
             self.ask_among(digest, candidates);
         }
@@ -73,8 +73,16 @@ impl Core {
 
     /// Asks neighbours with room in their windows for the rarest pieces that they have, the least loaded first.
     fn ask_neighbours(&mut self, digest: Digest) {
-        let candidates = self.neighbours_with_room(digest);
-        self.ask_among(digest, candidates);
+        if !self.has_asked_enough(digest) {
+            let candidates = self.neighbours_with_room(digest);
+            self.ask_among(digest, candidates);
+        }
+    }
+
+    /// Whether so many pieces were asked for that no neighbour is asked for more: mostly so, in the middle of a download.
+    fn has_asked_enough(&self, digest: Digest) -> bool {
+        let download = self.blobs.get(&digest).and_then(|blob| blob.download.as_ref());
+        download.is_none_or(|download| download.requested().len() as u64 >= self.enough(longest(download)))
     }
 
     /// Asks some neighbours, given with their load, for as much as may be asked of them.

@@ -7,7 +7,7 @@ use shoal_swarm_types::{Bitfield, PieceIndex};
 use super::Core;
 use super::blobs::known_pieces;
 use crate::blob::{Blob, Member, Phase};
-use crate::io::{BanReason, CloseReason, ConnId, Output, Source, Violation};
+use crate::io::{BanReason, CloseReason, ConnId, Output, Role, Source, Violation};
 use crate::limits::{CHANNELS_MAX, CROWD_PIECES, DECLINE_HOLD_MS, PIECES_MAX};
 use crate::message::{Message, Pieces};
 use crate::peer::{Channel, Share};
@@ -238,6 +238,7 @@ impl Core {
         }
         let owed = peer.void_asked(&digest, &mut self.asked_bytes);
         self.uploads.forget(conn, Some(digest));
+        self.may_send = true;
         self.drop_credits(|of, blob| (of, blob) == (conn, digest));
         if let Some(blob) = self.blobs.get_mut(&digest) {
             blob.remove_member(conn);
@@ -275,6 +276,8 @@ impl Core {
         if fresh && !ours {
             blob.spread.heard(conn, index, self.now);
         }
+        // An owner hears that its beginning is over.
+        self.may_send |= fresh && self.role == Role::Owner;
         if !fresh {
             return self.heard_in_vain(conn);
         }

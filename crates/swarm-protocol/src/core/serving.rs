@@ -49,6 +49,7 @@ impl Core {
             blob.note_given(index, self.now);
         }
         self.uploads.push(Job { conn, digest, index, len }, class, self.now);
+        self.may_send = true;
         Ok(())
     }
 
@@ -78,12 +79,14 @@ impl Core {
             blob.take_part(conn, part);
         }
         self.credits.push_back((conn, digest));
+        self.may_send = true;
         Ok(())
     }
 
     /// A peer no longer wants a piece.
     pub(super) fn cancelled(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) -> Verdict {
         if self.uploads.cancel(conn, digest, index) {
+            self.may_send = true;
             self.unpromise(conn, digest, index);
             self.say(conn, digest, |swarm| Message::Reject { swarm, index });
         }
@@ -92,6 +95,7 @@ impl Core {
 
     /// The driver could not read a piece that it was to send.
     pub(super) fn send_failed(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) {
+        self.may_send = true;
         if self.uploads.failed(conn, digest, index) {
             self.unpromise(conn, digest, index);
             self.say(conn, digest, |swarm| Message::Reject { swarm, index });
@@ -100,6 +104,7 @@ impl Core {
 
     /// Everything that was handed to a connection has gone out.
     pub(super) fn drained(&mut self, conn: ConnId) {
+        self.may_send = true;
         for job in self.uploads.drained(conn) {
             self.count_sent(&job);
         }
@@ -107,6 +112,7 @@ impl Core {
 
     /// A piece that we sent is with its receiver.
     pub(super) fn arrived(&mut self, conn: ConnId, digest: Digest, index: PieceIndex) {
+        self.may_send = true;
         if let Some(job) = self.uploads.arrived(conn, digest, index, self.now) {
             self.count_sent(&job);
         }
@@ -134,7 +140,7 @@ impl Core {
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
-    /// Fills the free upload slots.
+    /// Fills the free upload slots. To be called when one may have become free, or something waits for one that did not before.
     pub(super) fn send_pieces(&mut self) {
         if self.uploads.queued() == 0 && self.credits.is_empty() {
             return;
@@ -207,6 +213,7 @@ impl Core {
 
     /// Forgets requests for anything.
     pub(super) fn drop_credits(&mut self, gone: impl Fn(ConnId, Digest) -> bool) {
+        self.may_send = true;
         let peers = &mut self.peers;
         self.credits.retain(|(conn, digest)| {
             let gone = gone(*conn, *digest);

@@ -36,6 +36,7 @@ impl Core {
     ) -> Verdict {
         if self.class_for(conn, class) == class {
             self.uploads.hurry(conn, digest, index, class, self.now);
+            self.may_send = true;
         }
         self.heard_in_vain(conn)
     }

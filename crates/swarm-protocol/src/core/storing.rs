@@ -62,6 +62,8 @@ impl Core {
             peer.corrupt = false;
         }
         self.totals.stored_pieces += 1;
+        // Perhaps the beginning is over.
+        self.may_send = true;
         self.spread_news(digest, index);
         if std::mem::take(&mut self.is_sated) {
             self.dirty.extend(self.blobs.keys());

@@ -40,11 +40,13 @@ impl Core {
         for member in blob.members.values_mut() {
             member.holds.retain(|_, until| self.now < *until);
         }
+        let declined = blob.declined.len();
         blob.declined.retain(|_, until| self.now < *until);
+        self.may_dial |= blob.declined.len() < declined;
         let last = blob.download.as_ref().is_some_and(|download| download.missing().count() == 0);
         self.timers.set(Timer::Blob(digest), self.now.plus_millis(if last { LOOK_LAST_MS } else { LOOK_MS }));
         self.dirty.insert(digest);
-        self.may_dial = true;
+        self.may_dial |= self.lacks_neighbours(digest);
         self.dials.prune(self.now);
         self.ask_web(digest);
     }

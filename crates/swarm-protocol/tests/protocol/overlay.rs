@@ -97,6 +97,61 @@ fn one_machine_cannot_take_every_slot() {
     assert_eq!(closes(&connect(&mut bench, 60, 2)), None);
 }
 
+/// Somebody on machine 1 has dialled us, or answered.
+fn from_machine(bench: &mut Bench, conn: u8, outbound: bool) -> Vec<Output> {
+    let addr = SocketAddr::from(([10, 0, 1, 1], 16_001 + u16::from(conn)));
+    let peer = PeerId([conn; 20]);
+    bench.put(Input::Connected { conn: ConnId(conn.into()), peer, addr, outbound, zone: Zone::UNKNOWN })
+}
+
+/// The one of that machine whom others name.
+fn named_there(peer: u8) -> PeerInfo {
+    let addr = SocketAddr::from(([10, 0, 1, 1], 16_001 + u16::from(peer)));
+    PeerInfo { addr, ..lite(peer, 1) }
+}
+
+#[test]
+fn a_machine_that_has_all_its_connections_is_not_dialled_without_end() {
+    let mut bench = Bench::downloading();
+    bench.say(1, join(Pieces::Nothing));
+    (20..35).for_each(|conn| assert_eq!(closes(&from_machine(&mut bench, conn, false)), None));
+    let peers = (40..50).map(named_there).collect();
+    let dialled = dials(&bench.say(1, Message::Peers { swarm: 7, peers }));
+    assert_eq!(dialled.len(), 1, "there is one place left: {dialled:?}");
+    // Somebody else takes the place before the dial is answered.
+    assert_eq!(closes(&from_machine(&mut bench, 35, false)), None);
+    let conn = (dialled[0].port() - 16_001) as u8;
+    let outputs = from_machine(&mut bench, conn, true);
+    assert_eq!((closes(&outputs), dials(&outputs)), (Some(CloseReason::Full), Vec::new()));
+    for _ in 0..50 {
+        bench.now = bench.now.plus_millis(100);
+        assert_eq!(dials(&bench.put(Input::Tick)), []);
+    }
+    let outputs = bench.put(Input::Disconnected { conn: ConnId(20) });
+    assert_eq!(dials(&outputs).len(), 1, "a place is free again");
+}
+
+#[test]
+fn an_address_that_answers_under_another_name_is_not_dialled_again() {
+    let mut bench = Bench::downloading();
+    bench.say(1, join(Pieces::Nothing));
+    let outputs = bench.say(1, Message::Peers { swarm: 7, peers: vec![named_there(40)] });
+    assert_eq!(dials(&outputs), [named_there(40).addr]);
+    let answer = Input::Connected {
+        conn: ConnId(2),
+        peer: PeerId([41; 20]),
+        addr: named_there(40).addr,
+        outbound: true,
+        zone: Zone::UNKNOWN,
+    };
+    let mut outputs = bench.put(answer);
+    for _ in 0..20 {
+        bench.now = bench.now.plus_millis(100);
+        outputs.extend(bench.put(Input::Tick));
+    }
+    assert_eq!(dials(&outputs), []);
+}
+
 #[test]
 fn who_has_no_grant_gives_pieces_and_gets_none() {
     let mut bench = Bench::seeding(Role::Agent);
