@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use shoal_api::tracker::{self, CONTENT_LEN_MAX, ItemErrorCode, Reach, TrackerClient};
 use shoal_oci::Digest;
+use shoal_store::Store;
 use shoal_swarm::{AnnounceError, AnnounceEvent, AnnounceItem, AnnounceReply, Announcer};
 use tokio::time::Instant;
 
+use crate::ahead::Ahead;
 use crate::drain::Drain;
 use crate::fetch::Wanted;
 use crate::gate::Gate;
@@ -41,6 +43,8 @@ pub(crate) struct TrackerAnnouncer {
     leads: Leads,
     gate: Gate,
     drain: Drain,
+    /// What was said of blobs before they were asked for.
+    ahead: Option<Ahead>,
     /// When a grant was last handed to the swarm, by blob.
     renewed: Recent<Digest, Instant>,
 }
@@ -57,7 +61,24 @@ impl TrackerAnnouncer {
         drain: Drain,
     ) -> Self {
         let renewed = Recent::new(RENEWED_MAX);
-        Self { client, check, wanted, leads, gate, drain, renewed }
+        Self { client, check, wanted, leads, gate, drain, ahead: None, renewed }
+    }
+
+    /// The same, answering from `ahead` what no tracker answers.
+    pub(crate) fn with_notes(self, ahead: Ahead) -> Self {
+        Self { ahead: Some(ahead), ..self }
+    }
+
+    /// What was said of a blob before, for a download that needs it now and hears nothing.
+    fn recall(&self, item: &AnnounceItem, reply: &mut Result<tracker::AnnounceReply, tracker::ItemError>) {
+        let silent = matches!(reply, Err(error) if error.code == ItemErrorCode::Unavailable);
+        if silent
+            && item.need_metainfo
+            && let Some(said) = self.ahead.as_ref().and_then(|ahead| ahead.said(&item.digest))
+        {
+            tracing::info!(digest = %item.digest, "no tracker answers; what it said before is gone by");
+            *reply = Ok(said);
+        }
     }
 
     fn question(&self, item: &AnnounceItem) -> tracker::AnnounceItem {
@@ -107,24 +128,34 @@ impl TrackerAnnouncer {
         self.check.observe(reach);
     }
 
-    /// Asks the trackers whether they live for as long as the check does not say so: an agent with nothing to announce, or one that
-    /// lost its tracker, learns of it all the same. Never returns.
-    pub(crate) async fn watch(self) {
+    /// Asks the trackers whether they live: often for as long as the check does not say so, and now and then after that, so that an agent
+    /// with nothing to announce learns of it all the same. A tracker that has begun anew is told of everything in `store`. Never returns.
+    pub(crate) async fn watch(self, store: Store) {
         let patience = async {
             tokio::time::sleep(tracker_check::PATIENCE).await;
             self.check.end_patience();
         };
-        tokio::join!(patience, self.probe());
+        tokio::join!(patience, self.probe(&store));
     }
 
-    async fn probe(&self) {
+    async fn probe(&self, store: &Store) {
         let mut pause = PROBE_PAUSE_MIN;
         loop {
-            if !self.check.is_reached() {
-                self.observe(self.client.probe().await);
+            self.observe(self.client.probe().await);
+            if self.client.take_begun_anew() && !self.drain.is_on() {
+                let digests = store.digests();
+                tracing::info!(blobs = digests.len(), "a tracker has begun anew; it is told what is here");
+                self.tell_of(digests, true).await;
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PROBE_PAUSE_MAX);
+            pause = if self.check.is_reached() {
+                // Not all at once.
+                let interval = self.client.look_interval().unwrap_or(PROBE_PAUSE_MAX);
+                tokio::time::sleep(interval.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+                PROBE_PAUSE_MIN
+            } else {
+                tokio::time::sleep(pause).await;
+                (pause * 2).min(PROBE_PAUSE_MAX)
+            };
         }
     }
 }
@@ -135,6 +166,7 @@ impl Announcer for TrackerAnnouncer {
         let mut replies = self.client.announce(items.iter().map(|item| self.question(item)).collect()).await;
         self.observe(self.client.reach());
         for (item, reply) in items.iter().zip(&mut replies) {
+            self.recall(item, reply);
             let Ok(reply) = reply else { continue };
             self.leads.note_owners(&reply.web_seeds);
             self.keep_grant(item, reply);

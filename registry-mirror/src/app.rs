@@ -19,6 +19,7 @@ use shoal_swarm_types::{PeerId, Zone, ZoneName};
 use shoal_telemetry::{Health, Metrics, MirrorMetrics, StoreMetrics, SwarmMetrics};
 
 use crate::admin::AdminHandler;
+use crate::ahead::Ahead;
 use crate::announcer::TrackerAnnouncer;
 use crate::clients::Clients;
 use crate::config::Config;
@@ -86,7 +87,9 @@ impl App {
         let drain = Drain::new(health.clone());
         let gate = Gate::open(&config.cache.directory, cluster_key_of(config), drain.clone());
         let origin = OriginClient::new(clients.cluster.clone());
+        let ahead = Ahead::new(tracker.clone());
         let ways = Ways {
+            ahead: ahead.clone(),
             wanted: wanted.clone(),
             leads: leads.clone(),
             owners: Owners::new(tracker.clone(), origin.clone()),
@@ -94,7 +97,8 @@ impl App {
             check: Arc::clone(&check),
         };
         let announcer =
-            TrackerAnnouncer::new(tracker, check, wanted, leads.clone(), gate.clone(), drain.clone());
+            TrackerAnnouncer::new(tracker, check, wanted, leads.clone(), gate.clone(), drain.clone())
+                .with_notes(ahead);
         let mut options = swarm_options(config, peer_id, &clients, gate);
         options.shaper = Arc::clone(&shaper);
         let web = Some(Arc::new(OriginRanges::new(origin)) as Arc<dyn RangeSource>);
@@ -122,7 +126,7 @@ impl App {
             drain,
             announcer: announcer.clone(),
         };
-        let probe = Box::pin(announcer.watch());
+        let probe = Box::pin(announcer.watch(store.clone()));
         let store_metrics = StoreMetrics::register(&metrics);
         let upkeep = Upkeep { store, resolver, health: health.clone(), metrics: store_metrics };
         Ok(Self {

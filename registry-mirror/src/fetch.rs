@@ -13,6 +13,7 @@ use shoal_store::Store;
 use shoal_swarm::{BlobReader, OpenError, Origin, Part, Swarm};
 use tokio::time::Instant;
 
+use crate::ahead::Ahead;
 use crate::direct::{Direct, Owners};
 use crate::leads::Leads;
 use crate::recent::Recent;
@@ -91,6 +92,8 @@ pub(crate) struct Ways {
     pub(crate) owners: Owners,
     /// The way past the tracker.
     pub(crate) registry: Registry,
+    /// What the tracker said beforehand.
+    pub(crate) ahead: Ahead,
     /// Whether there is a tracker to ask.
     pub(crate) check: Arc<TrackerCheck>,
 }
@@ -112,8 +115,16 @@ impl Fetch {
         blobs.iter().for_each(|digest| self.0.store.note_use(digest));
         let ways = &self.0.ways;
         !ways.check.is_lost()
-            || blobs.iter().all(|digest| self.is_local(digest))
+            || blobs.iter().all(|digest| self.is_local(digest) || ways.ahead.knows(digest))
             || ways.registry.answers().await
+    }
+
+    /// Asks the tracker about the blobs of a manifest that are not here, because it may be gone when they are asked for.
+    pub fn look_ahead(&self, blobs: &[Digest], repositories: &[Repository]) {
+        let absent: Vec<_> = blobs.iter().filter(|digest| !self.is_local(digest)).copied().collect();
+        let Some(likely) = repositories.first().filter(|_| !absent.is_empty()) else { return };
+        let (ahead, likely) = (self.0.ways.ahead.clone(), likely.clone());
+        tokio::spawn(async move { ahead.ask(absent, &likely).await });
     }
 
     /// Opens a blob of one of `repositories`, the likeliest first: its size is known, and its bytes come when they are read.

@@ -4,6 +4,7 @@
 //! with other agents and the origins. Between them lies one seam, [`fetch`]: digest → verified bytes.
 
 pub mod admin;
+mod ahead;
 pub mod announcer;
 pub mod app;
 pub mod cli;

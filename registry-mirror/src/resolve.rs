@@ -36,6 +36,10 @@ const BUDGET: Duration = Duration::from_secs(3);
 /// and across an ocean. A runtime waits for 30 s.
 const BUDGET_MORE: Duration = Duration::from_secs(9);
 
+/// An answer that is the same as the last one is noted again when the note is so old: writing files for each question about a tag takes
+/// longer than asking it, and while the server is away it does not matter whether the answer is some seconds older than it says.
+const NOTE_AGE_MAX: Duration = Duration::from_secs(10);
+
 /// For the server to say that it lives.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
@@ -303,7 +307,9 @@ impl Resolver {
                 }))
             }
             Ok(Ok(Got::Found(found))) => {
-                self.remember(repository, reference, &found).await;
+                if !known.as_ref().is_some_and(|known| is_noted(known, &found)) {
+                    self.remember(repository, reference, &found).await;
+                }
                 Answer::Found(Box::new(found))
             }
         }
@@ -322,6 +328,12 @@ impl Resolver {
         let remember = move || inner.keep(&repository, &reference, &found);
         let _ = tokio::task::spawn_blocking(remember).await;
     }
+}
+
+/// Whether what was remembered a moment ago says the same.
+fn is_noted(known: &Found, now: &Found) -> bool {
+    let is_recent = matches!(known.freshness, Freshness::Stale(age) if age < NOTE_AGE_MAX);
+    is_recent && known.digest == now.digest && known.copy.is_some() == now.copy.is_some()
 }
 
 impl Inner {

@@ -186,6 +186,17 @@ pub struct AnnounceResponse {
     /// The public keys by which grants are judged; none where members may have everything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grant_keys: Vec<String>,
+    /// Tells the tracker's present life from others; 0 when it does not say. A tracker that has begun anew knows nobody.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub epoch: u32,
+    /// When to look whether it still lives the same life, in milliseconds; 0 when it does not say.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub look_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_none(epoch: &u32) -> bool {
+    *epoch == 0
 }
 
 impl ItemError {

@@ -215,7 +215,9 @@ impl Shared {
         if disk::is_absent(data) && self.index.take_entry(entry) {
             tracing::warn!(digest = %entry.digest(), "a blob has vanished from the disk");
             self.space.give_back(crate::space::Class::Blob, entry.size());
-            disk::remove_leftover(&self.paths.blob(entry.digest(), Part::Metainfo));
+            if !self.options.is_durable() {
+                disk::remove_leftover(&self.paths.blob(entry.digest(), Part::Metainfo));
+            }
         }
     }
 

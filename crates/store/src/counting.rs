@@ -3,8 +3,8 @@
 //!
 //! Nothing depends on it: until it is finished, a blob that is missing in the index is looked for on the disk, under exactly its
 //! name ([`Shared::pin`]). What it meets that is not simply a whole blob it leaves to that look, and remembers the digest, so that
-//! repairs (which may read gigabytes) are made when somebody asks for the blob, and never here. It removes one thing only: a
-//! metainfo without data, which a commit that did not happen has left.
+//! repairs (which may read gigabytes) are made when somebody asks for the blob, and never here. It removes nothing
+//! that could be of use: a metainfo without data is what is left of a blob that was lost.
 //!
 //! A directory that cannot be read ends it: then every miss goes on to be looked up, and the store says that it is still counting.
 
@@ -186,13 +186,8 @@ impl Counter {
         if parts.have.is_some() {
             crate::open::remove(&self.paths.blob(digest, Part::Have), recovery);
         }
-        let Some(file) = &parts.data else {
-            let _stripe = self.stripes.hold(digest);
-            if self.index.size(digest).is_none() && disk::is_absent(&data) {
-                crate::open::remove(&self.paths.blob(digest, Part::Metainfo), recovery);
-            }
-            return;
-        };
+        // A metainfo alone is what is left of a blob that was lost, and stays: see [`crate::lost`].
+        let Some(file) = &parts.data else { return };
         let expected = MetainfoHead::encoded_len_for(digest, file.len());
         if parts.metainfo.as_ref().is_none_or(|metainfo| metainfo.len() != expected) {
             hold(&self.progress.odd).insert(*digest);

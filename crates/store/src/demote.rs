@@ -14,6 +14,7 @@ use crate::blob::{self, Blob, Opened};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::locks::hold;
+use crate::lost;
 use crate::partial::Partial;
 use crate::partials::{self, Slot, SlotState};
 use crate::paths::Part;
@@ -34,7 +35,13 @@ pub(crate) fn demote(shared: &Arc<Shared>, digest: &Digest) -> Result<Partial> {
             Err(Error::BlobNotFound(_)) => match partials::resume(shared, digest) {
                 Ok(partial) => return Ok(partial),
                 Err(_) if shared.unquarantine(digest)? => continue,
-                Err(_) => return Err(Error::BlobNotFound(*digest)),
+                // Of a blob whose file is gone, every piece is bad.
+                Err(_) => match lost::lost(shared, digest)? {
+                    Some(metainfo) if shared.options.is_durable() => {
+                        return partials::open(shared, &metainfo);
+                    }
+                    _ => return Err(Error::BlobNotFound(*digest)),
+                },
             },
             Err(error) => return Err(error),
         };

@@ -36,6 +36,7 @@ mod index;
 mod inflow;
 mod kept;
 mod locks;
+mod lost;
 mod open;
 mod options;
 mod pack;

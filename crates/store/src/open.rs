@@ -6,7 +6,7 @@
 //! | data, metainfo missing, damaged or of another size | a blob again, if the bytes have the digest (they are read once) |
 //! | the same, but the bytes do not, and the metainfo is sound | an unfinished download, whose pieces are verified at resumption |
 //! | the same, and the metainfo is not sound | removed |
-//! | metainfo without data | removed: a commit that did not happen, or a removal that did |
+//! | metainfo without data | a cache removes it: a commit that did not happen, or a removal that did. A durable store keeps it: by it a lost blob is got back |
 //! | download with data and metainfo | an unfinished download |
 //! | download of a blob that is complete, or without data or metainfo | removed |
 //! | upload with data and label | an upload, at the length of its data |

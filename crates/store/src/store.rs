@@ -377,7 +377,8 @@ impl Store {
         partials::resume(&self.shared, digest)
     }
 
-    /// Turns a complete blob with a bad piece into a download that has the pieces which verify. Reads the whole blob. Handles to the
+    /// Turns a complete blob with a bad piece into a download that has the pieces which verify; one that was lost but for its metainfo (see
+    /// [`Store::lost`]) into a download that has none. Reads the whole blob. Handles to the
     /// blob stay open on the same file, and see pieces that are written again. When somebody else was faster, joins their download.
     ///
     /// # Errors

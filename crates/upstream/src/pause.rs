@@ -77,6 +77,11 @@ impl Pauses {
         wait
     }
 
+    /// Whether it is left alone because it did not answer.
+    pub(crate) fn is_away(&self) -> bool {
+        left(&mut self.lock().away, Instant::now()).is_some()
+    }
+
     /// There was an answer, whatever it said.
     pub(crate) fn answered(&self) {
         let mut state = self.lock();

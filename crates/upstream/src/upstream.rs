@@ -9,6 +9,7 @@ use shoal_http::{Body, Client, Response};
 use shoal_oci::Repository;
 use shoal_telemetry::UpstreamMetrics;
 use shoal_telemetry::rooms::upstream::{UpstreamKind, UpstreamResult};
+use tokio::time::Instant;
 
 use crate::address::Standing;
 use crate::challenge::Challenge;
@@ -24,6 +25,12 @@ use crate::token::{Service, Tokens, pull_scope};
 
 /// Redirects that are followed for one answer: a registry to its store, the store to another region.
 const REDIRECTS_MAX: usize = 5;
+
+/// How long a question may wait for an upstream that asks for a short pause, or falters: within what an agent waits for the head of a blob.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Before a question that failed is asked again; three times as long before the last time.
+const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(600)];
 
 /// One registry. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -115,8 +122,34 @@ impl Upstream {
             })
     }
 
-    /// The answer to a question: 200 or 206.
+    /// The answer to a question: 200 or 206. What passes soon is waited for, because some clients never come back to a mirror that gave them
+    /// a manifest and then no blob.
     pub(crate) async fn ask(&self, ask: &Ask<'_>) -> Result<Response, UpstreamError> {
+        let until = Instant::now() + PATIENCE;
+        let mut retries = RETRY_PAUSES.into_iter();
+        // Whether a tag has moved can be left open for once, and what resumes a body tries again by itself.
+        let matters = ask.kind == Kind::Blob || ask.method == Method::GET;
+        let is_patient = matters && ask.range_from.is_none();
+        loop {
+            let error = match self.ask_once(ask).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let wait = match &error {
+                UpstreamError::Paused { left, .. } => Some(*left),
+                // That it was away lately is said at once.
+                UpstreamError::Unavailable { .. } if !self.0.pauses.is_away() => retries.next(),
+                _ => None,
+            };
+            match wait {
+                Some(wait) if is_patient && Instant::now() + wait <= until => tokio::time::sleep(wait).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Asks once, and counts.
+    async fn ask_once(&self, ask: &Ask<'_>) -> Result<Response, UpstreamError> {
         let answer = self.ask_uncounted(ask).await;
         let kind = match ask.kind {
             Kind::Manifest => UpstreamKind::Manifest,

@@ -33,6 +33,7 @@ pub mod shoalctl;
 pub mod skopeo;
 pub mod supervised;
 pub mod tool;
+pub mod upstream;
 pub mod valve;
 pub mod wait;
 pub mod wire;

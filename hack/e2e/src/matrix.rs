@@ -55,7 +55,7 @@ async fn against(stage: &mut Stage, clients: &[Box<dyn Client>], fault: &Fault) 
     (fault.begin)(stage, &case).await.context("begin")?;
     let before = stage.given(clients.len()).await;
     let begun = Instant::now();
-    let (reference, limit) = (case.reference.clone(), fault.limit);
+    let (reference, registry, limit) = (case.reference.clone(), case.registry, fault.limit);
     let mut cells: Vec<Cell> = std::thread::scope(|scope| {
         let pulls: Vec<_> = clients
             .iter()
@@ -63,9 +63,9 @@ async fn against(stage: &mut Stage, clients: &[Box<dyn Client>], fault: &Fault) 
                 let reference = reference.clone();
                 let patient = fault.cuts && !client.resumes();
                 scope.spawn(move || {
-                    let first = client.pull(&reference, limit);
+                    let first = client.pull(registry, &reference, limit);
                     let again = patient && first.is_err();
-                    let outcome = if again { client.pull(&reference, limit) } else { first };
+                    let outcome = if again { client.pull(registry, &reference, limit) } else { first };
                     (outcome, begun.elapsed(), again)
                 })
             })

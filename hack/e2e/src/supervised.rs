@@ -2,7 +2,6 @@
 //!
 //! What `hack/deploy/systemd` says in units is done here by a thread, because a test has no service manager: one process, three sockets
 //! that belong to us (`LISTEN_FDS`), a socket for its words (`NOTIFY_SOCKET`), the watchdog's patience, the pause before a new start.
-//! Times are shorter than in the units.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -23,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::process::Program;
 use crate::wait::wait_until;
 
-/// The longest silence: `WatchdogSec` of the units is 20.
+/// The longest silence: `WatchdogSec` of the units.
 const WATCHDOG: Duration = Duration::from_secs(10);
 /// Before a process that ended is started again: `RestartSec`.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
@@ -230,4 +229,19 @@ impl Drop for Supervised {
 /// An address of this machine that nobody listens on now.
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_units_say_what_is_done_here() {
+        let unit = include_str!("../../deploy/systemd/shoal-agent.service");
+        let is_said = |line: &str| unit.lines().any(|found| found == line);
+        assert!(is_said(&format!("WatchdogSec={}", WATCHDOG.as_secs())));
+        assert!(is_said("WatchdogSignal=SIGKILL"), "what is frozen hears nothing else");
+        assert!(is_said(&format!("RestartSec={}ms", RESTART_PAUSE.as_millis())));
+        assert!(is_said("Restart=always") && is_said("Sockets=shoal-agent.socket"));
+    }
 }

@@ -35,7 +35,7 @@ pub(super) async fn serve(
             rooms.metrics.request(RequestKind::Manifest, source(found.freshness));
             note(pull, &found);
             if request.method() == Method::GET {
-                prefetch_config(rooms, host, repository, &found);
+                look_ahead(rooms, host, repository, &found);
             }
             Ok(respond(request, &found))
         }
@@ -56,10 +56,13 @@ async fn can_be_kept(rooms: &Rooms, found: &Found) -> bool {
     }
 }
 
-/// Begins to fetch the image's configuration. It is small, every runtime needs it, and podman asks for it last of all.
-fn prefetch_config(rooms: &Rooms, host: Option<&Host>, repository: &Repository, found: &Found) {
+/// Does what a runtime needs next. The tracker is asked about the layers, and the image's configuration is fetched: it is small, every
+/// runtime needs it, and podman asks for it last of all.
+fn look_ahead(rooms: &Rooms, host: Option<&Host>, repository: &Repository, found: &Found) {
     let Ok(Manifest::Image(image)) = Manifest::parse(&found.bytes, Some(&found.media_type)) else { return };
     let repositories = rooms.resolver.blob_candidates(host, repository);
+    let layers: Vec<_> = image.layers.iter().map(|layer| layer.digest).collect();
+    rooms.fetch.look_ahead(&layers, &repositories);
     rooms.resolver.through().prefetch(&rooms.fetch, &image.config.digest, image.config.size, &repositories);
 }
 

@@ -20,6 +20,7 @@ pub(crate) struct Agents {
     #[arg(
         long = "agent",
         env = "SHOALCTL_AGENTS",
+        global = true,
         value_delimiter = ',',
         default_value = "http://127.0.0.1:16002",
         value_name = "URL"

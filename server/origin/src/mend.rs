@@ -1,4 +1,4 @@
-//! A damaged blob is made whole again from agents that have it.
+//! A damaged blob is made whole again from agents that have it, and so is one whose file is gone while its metainfo is left.
 //!
 //! The blob becomes a download that lacks its bad pieces (nothing else is fetched), and ends as a blob again when every piece
 //! verifies. A mend that fails leaves that download: its good pieces stay on the disk, the blob counts as absent, a push replaces it, and

@@ -119,6 +119,15 @@ impl Origin {
         }
     }
 
+    /// Metainfo of a blob that was here and is lost; `None` of one that is here, or that nothing is known of.
+    ///
+    /// # Errors
+    /// [`OriginError`] when the disk does not tell.
+    pub async fn lost(&self, digest: &Digest) -> Result<Option<Metainfo>, OriginError> {
+        let (store, digest) = (self.store.clone(), *digest);
+        Ok(tokio::task::spawn_blocking(move || store.lost(&digest)).await??)
+    }
+
     /// A blob to read from; `None` when it is not here.
     ///
     /// # Errors

@@ -33,6 +33,10 @@ const TICK_MS: u128 = 100;
 /// How long the owners may take for all items of one request; below the 5 s after which a client goes to another tracker.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How long after its start a tracker does not take its word for it that nobody has a blob: agents see within [`Pace::look`] that it has
+/// forgotten them, and tell it again what they have.
+const REUNION: Duration = Duration::from_secs(60);
+
 /// How often expired peers are looked for and gauges are brought up to date: below the 15 s at which most scrapers come. Expired
 /// peers are never handed out; until then they only take memory. Two million peers cost some 40 ms each time.
 const EXPIRE_PERIOD: Duration = Duration::from_secs(5);
@@ -166,7 +170,8 @@ impl Tracker {
             items.push(result.into());
         }
         let grant_keys = self.grants.as_ref().map(|grants| grants.keys()).unwrap_or_default();
-        Ok(AnnounceResponse { items, grant_keys })
+        let look_ms = millis(round.pace.look());
+        Ok(AnnounceResponse { items, grant_keys, epoch: self.epoch, look_ms })
     }
 
     fn round(&self, request: &AnnounceRequest, addr: SocketAddr, now: Instant) -> Round {
@@ -303,17 +308,40 @@ impl Tracker {
             };
             return if size.is_none() && !shared { Err(not_found(item)) } else { Ok((size, None)) };
         }
-        let metainfo = bounded(round.deadline, self.source.metainfo(&item.digest))
+        let owned = bounded(round.deadline, self.source.metainfo(&item.digest))
             .await
             .map_err(|error| unavailable(&error))?;
-        let metainfo = metainfo.ok_or_else(|| not_found(item))?;
+        let is_owned = owned.is_some();
+        let metainfo = match owned {
+            Some(metainfo) => metainfo,
+            None => self.of_lost(item, round).await?,
+        };
         let len = metainfo.layout().piece_count() as usize * PIECE_DIGEST_LEN;
         let left = round.metainfo_left.checked_sub(len).ok_or_else(|| {
             let why = "the metainfo does not fit into this answer; ask for fewer blobs at once";
             ItemError::new(ItemErrorCode::Unavailable, why)
         })?;
         round.metainfo_left = left;
-        Ok((Some(metainfo.size()), Some(metainfo)))
+        // Owners that have lost it are of no use to anybody.
+        Ok((is_owned.then_some(metainfo.size()), Some(metainfo)))
+    }
+
+    /// Metainfo of a blob that no owner has: it is of use as long as agents have the blob, from whom the owners get it back meanwhile.
+    async fn of_lost(&self, item: &AnnounceItem, round: &Round) -> Result<Metainfo, ItemError> {
+        let lost = bounded(round.deadline, self.source.lost(&item.digest)).await;
+        let Some(metainfo) = lost.map_err(|error| unavailable(&error))? else { return Err(not_found(item)) };
+        let now = Instant::now();
+        let holders = self.holders(&item.digest, now);
+        if !holders.is_empty() {
+            tracing::warn!(digest = %item.digest, holders = holders.len(), "the owners have lost a blob that agents have");
+            self.source.bring_back(&item.digest, holders);
+            return Ok(metainfo);
+        }
+        if now.saturating_duration_since(self.start) < REUNION {
+            let why = "the owners have lost this blob, and who else has it is not known yet";
+            return Err(ItemError::new(ItemErrorCode::Unavailable, why));
+        }
+        Err(not_found(item))
     }
 
     /// The content of a small blob that may come inside the answer. Without it the answer is whole all the same.

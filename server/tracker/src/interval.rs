@@ -4,7 +4,8 @@
 //! peers name each other. So the sum of all announces is what is kept constant, and the interval follows from the number of agents. A
 //! download that was told too few peers comes again soon, and when the tracker itself is short of time everybody comes later.
 //!
-//! The interval is also how long a restarted tracker takes to know everybody again.
+//! A restarted tracker does not have to wait for the next announce of everybody: agents look now and then whether it is the same, and
+//! tell a new one what they have.
 
 use std::time::Duration;
 
@@ -32,6 +33,13 @@ const LONELY: (Duration, Duration) = (Duration::from_secs(3), Duration::from_sec
 /// Peers with which a download is not alone. As many as it wants for neighbours would be ten.
 const COMPANY: usize = 6;
 
+/// Looks per second that agents make together whether the tracker still knows them: a question about nothing, which costs a tenth of an
+/// announce of a download.
+const LOOKS_PER_SECOND: u64 = 200;
+
+/// Bounds of the time between two looks. Below: how long a small fleet's restarted tracker does not know who has what.
+const LOOK: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(120));
+
 /// Announces per second from which on a tracker sheds load: half of what one core was measured to answer.
 const RATE_EASE: u64 = 15_000;
 
@@ -51,6 +59,13 @@ pub struct Pace {
     pub agents: u64,
     /// Announces in the last second.
     pub rate: u64,
+}
+
+impl Pace {
+    /// How long an agent that has nothing else to say waits until it looks whether the tracker still knows it.
+    pub fn look(self) -> Duration {
+        shared(self.agents, LOOKS_PER_SECOND, LOOK)
+    }
 }
 
 /// In which state a peer announces.
@@ -127,6 +142,12 @@ mod tests {
         assert_near(mean(State::Downloading { told: 5 }, 10_000, 0), 10.0);
         assert_near(mean(State::Downloading { told: 0 }, 100, RATE_EASE * 4), 12.0);
         assert_near(mean(State::Downloading { told: 50 }, 10_000, u64::MAX), 400.0);
+    }
+
+    #[test]
+    fn looks_come_every_few_seconds_and_seldom_in_a_large_fleet() {
+        let look = |agents| Pace { agents, rate: 0 }.look().as_secs();
+        assert_eq!((look(3), look(10_000), look(1_000_000)), (5, 50, 120));
     }
 
     #[test]

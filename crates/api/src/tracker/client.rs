@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +44,10 @@ pub struct TrackerClient {
 struct Trackers {
     ring: Ring,
     by_id: BTreeMap<MemberId, Tracker>,
+    /// Whether one of them has begun a new life, of which nobody was told yet.
+    begun_anew: AtomicBool,
+    /// When to look next, as told last.
+    look_ms: AtomicU64,
 }
 
 struct Tracker {
@@ -50,6 +55,8 @@ struct Tracker {
     state: Mutex<State>,
     /// What it last said about the keys of grants; `None` before its first answer.
     grant_keys: Mutex<Option<Vec<String>>>,
+    /// Its life of which it last told; 0 before its first answer.
+    epoch: AtomicU32,
 }
 
 /// What the last exchange with a tracker says about it.
@@ -88,7 +95,12 @@ impl TrackerClient {
             let base = Base::parse(url)?;
             by_id.insert(
                 tracker_id(&base)?,
-                Tracker { base, state: Mutex::default(), grant_keys: Mutex::default() },
+                Tracker {
+                    base,
+                    state: Mutex::default(),
+                    grant_keys: Mutex::default(),
+                    epoch: AtomicU32::default(),
+                },
             );
         }
         if by_id.is_empty() {
@@ -97,7 +109,9 @@ impl TrackerClient {
         let (weight, addresses) = (Weight::default(), Addresses::default());
         let member = |id: &MemberId| Member { id: id.clone(), weight, addresses: addresses.clone() };
         let ring = Ring::new(by_id.keys().map(member).collect(), 0);
-        Ok(Self { trackers: Arc::new(Trackers { ring, by_id }), http, peer_id, port, ip: None, zone: None })
+        let trackers =
+            Trackers { ring, by_id, begun_anew: AtomicBool::default(), look_ms: AtomicU64::default() };
+        Ok(Self { trackers: Arc::new(trackers), http, peer_id, port, ip: None, zone: None })
     }
 
     /// The same client, stating `ip` as the address at which other peers reach this one. Without it they are told the source
@@ -158,6 +172,17 @@ impl TrackerClient {
             all
         })
         .map(BTreeSet::from_iter)
+    }
+
+    /// Whether a tracker has begun a new life since this was asked last: what it was told before is forgotten.
+    pub fn take_begun_anew(&self) -> bool {
+        self.trackers.begun_anew.swap(false, Ordering::Relaxed)
+    }
+
+    /// How long to wait until the next look whether all live the same life; `None` when no tracker has said so.
+    pub fn look_interval(&self) -> Option<Duration> {
+        let millis = self.trackers.look_ms.load(Ordering::Relaxed);
+        (millis > 0).then(|| Duration::from_millis(millis))
     }
 
     /// What the exchanges so far say.
@@ -221,12 +246,17 @@ impl TrackerClient {
         let url = base.url(ANNOUNCE_PATH);
         let answer: exchange::Answer<AnnounceResponse> =
             exchange::post_json(&self.http, &url, &what, request, RESPONSE_LEN_MAX, ATTEMPT_TIMEOUT).await?;
-        let AnnounceResponse { items: mut replies, grant_keys } = answer.value;
+        let AnnounceResponse { items: mut replies, grant_keys, epoch, look_ms } = answer.value;
         if replies.len() != request.items.len() {
             let why = format!("{} replies to {} items", replies.len(), request.items.len());
             return Err(ApiError::Answer { what, why });
         }
         *tracker.grant_keys() = Some(grant_keys);
+        self.trackers.look_ms.store(look_ms, Ordering::Relaxed);
+        let former = tracker.epoch.swap(epoch, Ordering::Relaxed);
+        if former != 0 && former != epoch {
+            self.trackers.begun_anew.store(true, Ordering::Relaxed);
+        }
         let unplaced = |item: &ItemReply| matches!(item, ItemReply::Ok(reply) if place::is_unplaced(reply));
         let host = if replies.iter().any(unplaced) { host_of(answer.remote, base).await } else { None };
         for reply in &mut replies {

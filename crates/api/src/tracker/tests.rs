@@ -1,6 +1,7 @@
 //! The client against real listeners, and the JSON that both sides agree on.
 
 use std::sync::Mutex as StdMutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
@@ -14,6 +15,7 @@ use super::*;
 struct FakeTracker {
     requests: StdMutex<Vec<AnnounceRequest>>,
     answer: Answer,
+    epoch: std::sync::atomic::AtomicU32,
 }
 
 #[derive(Default, Clone, Copy, PartialEq)]
@@ -40,7 +42,12 @@ impl Handler for FakeTracker {
             Answer::TooFew => drop(items.pop()),
             Answer::Good => {}
         }
-        json::response(StatusCode::OK, &AnnounceResponse { items, ..AnnounceResponse::default() })
+        let epoch = self.epoch.load(std::sync::atomic::Ordering::Relaxed);
+        let look_ms = 7_000;
+        json::response(
+            StatusCode::OK,
+            &AnnounceResponse { items, epoch, look_ms, ..AnnounceResponse::default() },
+        )
     }
 }
 
@@ -119,6 +126,19 @@ async fn replies_come_in_order_with_the_trackers_host_in_place() {
     assert!(replies[2].is_ok());
     let requests = tracker.requests.lock().unwrap();
     assert_eq!((requests[0].port, requests[0].ip), (16001, Some("192.0.2.7".parse().unwrap())));
+}
+
+#[tokio::test]
+async fn a_tracker_that_begins_anew_is_noticed_once() {
+    let (tracker, url, _shutdown) = serve(Answer::Good).await;
+    let client = client(&[url]);
+    assert_eq!(client.look_interval(), None);
+    for (epoch, anew) in [(5, false), (5, false), (6, true), (6, false), (0, true), (7, false)] {
+        tracker.epoch.store(epoch, std::sync::atomic::Ordering::Relaxed);
+        client.probe().await;
+        assert_eq!((client.take_begun_anew(), client.take_begun_anew()), (anew, false), "{epoch}");
+    }
+    assert_eq!(client.look_interval(), Some(Duration::from_secs(7)));
 }
 
 #[tokio::test]

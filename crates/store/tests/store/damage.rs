@@ -103,6 +103,36 @@ fn what_reads_right_after_all_goes_back_and_what_does_not_stays() {
 }
 
 #[test]
+fn how_a_lost_blob_was_cut_is_known_to_a_durable_store() {
+    for options in [Options::durable(), CACHE] {
+        let (dir, store) = temporary(options);
+        let bytes = content(5, 3 * PIECE);
+        let digest = Digest::sha256(&bytes);
+        store.put(&digest, &bytes).unwrap();
+        assert_eq!(store.lost(&digest).unwrap(), None, "it is here");
+        fs::remove_file(file_of(dir.path(), &digest, "data")).unwrap();
+        drop(store);
+        let store = open(dir.path(), options);
+        store.finish_counting();
+        assert_eq!(store.stat(&digest).unwrap(), None);
+        if options == CACHE {
+            assert_eq!(store.lost(&digest).unwrap(), None);
+            assert_eq!(store.demote(&digest).unwrap_err().kind(), ErrorKind::NotFound);
+            continue;
+        }
+        let known = store.lost(&digest).unwrap().unwrap();
+        assert_eq!(known, metainfo(&bytes));
+        let partial = store.demote(&digest).unwrap();
+        assert_eq!((partial.have().count(), store.lost(&digest).unwrap()), (0, Some(known)));
+        for index in 0..3 {
+            partial.write_piece(PieceIndex(index), &piece(partial.metainfo(), &bytes, index)).unwrap();
+        }
+        partial.commit().unwrap();
+        assert_eq!((read_ranges(&store, &digest), store.lost(&digest).unwrap()), ((bytes, None), None));
+    }
+}
+
+#[test]
 fn a_damaged_copy_never_replaces_a_good_one() {
     let (dir, store, bytes, digest) = damaged(Options::durable());
     let aside = file_of(dir.path(), &digest, "data");

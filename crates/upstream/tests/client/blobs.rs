@@ -91,6 +91,23 @@ async fn a_failure_in_between_is_survived_and_one_for_ever_is_not() {
 }
 
 #[tokio::test]
+async fn a_short_pause_and_a_falter_are_waited_out_and_a_long_pause_is_not() {
+    let fake = Fake::start(|asked, number| match number {
+        0 => answer(429, &[("retry-after", "1")], ""),
+        1 | 2 => answer(503, &[], ""),
+        _ => part(from(asked), CONTENT.len()),
+    })
+    .await;
+    assert_eq!(fetch(&fake).await.unwrap(), CONTENT);
+    let fake = Fake::start(|_, _| answer(503, &[], "")).await;
+    assert_eq!(fetch(&fake).await.unwrap_err().kind(), UpstreamErrorKind::Unavailable);
+    assert_eq!(fake.asked().len(), 3);
+    let fake = Fake::start(|_, _| answer(429, &[("retry-after", "60")], "")).await;
+    assert!(matches!(fetch(&fake).await.unwrap_err(), UpstreamError::Paused { .. }));
+    assert_eq!(fake.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn other_bytes_than_were_asked_for_are_not_taken() {
     let lies: [&[(&str, &str)]; 2] =
         [&[("content-range", "bytes 3-19/20")], &[("content-range", "bytes 7-30/31")]];

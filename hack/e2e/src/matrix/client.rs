@@ -13,8 +13,10 @@ use crate::mounts::MountedDir;
 use crate::process::Program;
 use crate::tool;
 
-/// The registry in whose name everybody but Docker pulls. Nothing listens there.
+/// The registry in whose name everybody but Docker pulls what is the cluster's own. Nothing listens there.
 pub const REGISTRY: &str = "registry.example.com";
+/// The registry that the cluster pulls from. Clients cannot reach it.
+pub const FOREIGN: &str = "upstream.example.com";
 
 /// A client of one machine.
 pub trait Client: Send + Sync {
@@ -27,8 +29,8 @@ pub trait Client: Send + Sync {
         false
     }
 
-    /// Pulls `team/app:tag`, given as a repository and a tag, within `limit`.
-    fn pull(&self, reference: &str, limit: Duration) -> Result<()>;
+    /// Pulls `team/app:tag`, given as a repository and a tag, of a registry, within `limit`.
+    fn pull(&self, registry: &str, reference: &str, limit: Duration) -> Result<()>;
 }
 
 /// All of Debian's, each with the agent of its number.
@@ -36,10 +38,10 @@ pub fn all(mirrors: &[SocketAddr], server: SocketAddr) -> Result<Vec<Box<dyn Cli
     ensure!(mirrors.len() >= COUNT, "one agent for each client");
     Ok(vec![
         Box::new(CtrClient::new(mirrors[0], server)?),
-        Box::new(DockerClient(Docker::start(&[
-            format!("http://{}", mirrors[1]),
-            format!("http://{server}"),
-        ])?)),
+        Box::new(DockerClient {
+            docker: Docker::start(&[format!("http://{}", mirrors[1]), format!("http://{server}")])?,
+            mirror: mirrors[1],
+        }),
         Box::new(PodmanClient(Storage::new(mirrors[2], server)?)),
         Box::new(SkopeoClient(Storage::new(mirrors[3], server)?)),
         Box::new(BuildahClient(Storage::new(mirrors[4], server)?)),
@@ -68,7 +70,9 @@ struct CtrClient(Containerd);
 impl CtrClient {
     fn new(mirror: SocketAddr, server: SocketAddr) -> Result<Self> {
         let containerd = Containerd::start()?;
-        containerd.point_with_fallback(REGISTRY, mirror, server)?;
+        for registry in [REGISTRY, FOREIGN] {
+            containerd.point_with_fallback(registry, mirror, server)?;
+        }
         Ok(Self(containerd))
     }
 }
@@ -82,12 +86,15 @@ impl Client for CtrClient {
         true
     }
 
-    fn pull(&self, reference: &str, limit: Duration) -> Result<()> {
-        run(self.0.pull_program(&format!("{REGISTRY}/{reference}"))?, limit)
+    fn pull(&self, registry: &str, reference: &str, limit: Duration) -> Result<()> {
+        run(self.0.pull_program(&format!("{registry}/{reference}"))?, limit)
     }
 }
 
-struct DockerClient(Docker);
+struct DockerClient {
+    docker: Docker,
+    mirror: SocketAddr,
+}
 
 impl Client for DockerClient {
     fn name(&self) -> &'static str {
@@ -98,8 +105,12 @@ impl Client for DockerClient {
         true
     }
 
-    fn pull(&self, reference: &str, limit: Duration) -> Result<()> {
-        run(self.0.program(&["pull", reference]), limit)
+    fn pull(&self, registry: &str, reference: &str, limit: Duration) -> Result<()> {
+        // It has mirrors for Docker Hub only; an image of another registry is asked of the agent by name.
+        let foreign = registry == FOREIGN;
+        let name =
+            if foreign { format!("{}/{registry}/{reference}", self.mirror) } else { reference.to_owned() };
+        run(self.docker.program(&["pull", &name]), limit)
     }
 }
 
@@ -109,11 +120,14 @@ struct Storage(MountedDir);
 impl Storage {
     fn new(mirror: SocketAddr, server: SocketAddr) -> Result<Self> {
         let storage = Self(MountedDir::new()?);
-        let configuration = format!(
-            "[[registry]]\nprefix = \"{REGISTRY}\"\nlocation = \"{REGISTRY}\"\n\n\
-             [[registry.mirror]]\nlocation = \"{mirror}\"\ninsecure = true\n\n\
-             [[registry.mirror]]\nlocation = \"{server}\"\ninsecure = true\n"
-        );
+        let section = |registry: &str, path: &str| {
+            format!(
+                "[[registry]]\nprefix = \"{registry}\"\nlocation = \"{registry}\"\n\n\
+                 [[registry.mirror]]\nlocation = \"{mirror}{path}\"\ninsecure = true\n\n\
+                 [[registry.mirror]]\nlocation = \"{server}{path}\"\ninsecure = true\n\n"
+            )
+        };
+        let configuration = section(REGISTRY, "") + &section(FOREIGN, &format!("/{FOREIGN}"));
         fs::write(storage.0.path().join("registries.conf"), configuration)?;
         fs::write(storage.0.path().join("auth.json"), "{}")?;
         fs::write(
@@ -143,13 +157,13 @@ impl Client for PodmanClient {
         "podman"
     }
 
-    fn pull(&self, reference: &str, limit: Duration) -> Result<()> {
+    fn pull(&self, registry: &str, reference: &str, limit: Duration) -> Result<()> {
         let program = self.0.program("podman")?;
         let program = program.arg("--root").arg(self.0.at("root")).arg("--runroot").arg(self.0.at("run"));
         let program = program.arg("--tmpdir").arg(self.0.at("tmp"));
         let program =
             program.args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none"]);
-        run(program.args(["pull", &format!("{REGISTRY}/{reference}")]), limit)
+        run(program.args(["pull", &format!("{registry}/{reference}")]), limit)
     }
 }
 
@@ -160,13 +174,13 @@ impl Client for SkopeoClient {
         "skopeo"
     }
 
-    fn pull(&self, reference: &str, limit: Duration) -> Result<()> {
+    fn pull(&self, registry: &str, reference: &str, limit: Duration) -> Result<()> {
         let target = self.0.at("copies").join(reference.replace(['/', ':'], "-"));
         fs::create_dir_all(&target)?;
         let program = self.0.program("skopeo")?.arg("--insecure-policy");
         let program = program.arg("--registries-conf").arg(self.0.at("registries.conf"));
         // Its own way of trying again, as whoever scripts it would ask for; podman does the same unasked.
-        let program = program.args(["copy", "--retry-times=3", &format!("docker://{REGISTRY}/{reference}")]);
+        let program = program.args(["copy", "--retry-times=3", &format!("docker://{registry}/{reference}")]);
         run(program.arg(dir(&target)), limit)
     }
 }
@@ -182,12 +196,12 @@ impl Client for BuildahClient {
         "buildah"
     }
 
-    fn pull(&self, reference: &str, limit: Duration) -> Result<()> {
+    fn pull(&self, registry: &str, reference: &str, limit: Duration) -> Result<()> {
         let program = self.0.program("buildah")?;
         let program = program.arg("--registries-conf").arg(self.0.at("registries.conf"));
         let program = program.arg("--root").arg(self.0.at("root")).arg("--runroot").arg(self.0.at("run"));
         let words = ["--storage-driver=vfs", "pull", "--signature-policy"];
         let program = program.args(words).arg(self.0.at("policy.json"));
-        run(program.arg(format!("{REGISTRY}/{reference}")), limit)
+        run(program.arg(format!("{registry}/{reference}")), limit)
     }
 }

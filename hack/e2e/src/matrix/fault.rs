@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::stage::{Case, Stage};
 use crate::proxy::Manner;
 use crate::supervised::Supervised;
+use crate::upstream::Mood;
 
 /// Something that is done to the stage.
 pub type Doing<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
@@ -27,6 +28,8 @@ pub struct Fault {
     pub name: &'static str,
     /// Sizes of the image's layers. Different ones, since files are told apart by them.
     pub layers: &'static [u64],
+    /// Whether it is an upstream's image, and not the cluster's own.
+    pub foreign: bool,
     /// Whether a peer has the image.
     pub fed: bool,
     /// Whether every client's agent has it.
@@ -94,6 +97,7 @@ const FROZEN: Duration = Duration::from_secs(35);
 const NONE: Fault = Fault {
     name: "none",
     layers: SMALL,
+    foreign: false,
     fed: false,
     cached: false,
     slow: false,
@@ -216,9 +220,49 @@ pub const OURS: &[Fault] = &[
     Fault { name: "huge manifest", begin: huge_manifest, ..NONE },
 ];
 
-/// Faults of a foreign registry behind the cluster (401, 429, 5xx, slow, reset in the middle of a layer, expired token): a row each, with a
-/// begin that tells the upstream of the stage how to behave.
-pub const UPSTREAMS: &[Fault] = &[];
+/// An upstream without a fault.
+const FAR: Fault = Fault { name: "upstream", foreign: true, ..NONE };
+
+/// Faults of a foreign registry behind the cluster.
+pub const UPSTREAMS: &[Fault] = &[
+    FAR,
+    Fault { name: "upstream wants tokens", begin: up_tokens, ..FAR },
+    Fault { name: "its tokens expire", begin: up_short_tokens, ..FAR },
+    // It alone can say who may have what it has.
+    Fault {
+        name: "upstream answers 401",
+        begin: up_closed,
+        outcome: Outcome::Refused,
+        through: Through::Any,
+        ..FAR
+    },
+    Fault { name: "upstream 429, copy here", fed: true, begin: up_busy, ..FAR },
+    Fault { name: "upstream 429 for a second", begin: up_pausing, ..FAR },
+    Fault { name: "upstream 503, copy here", fed: true, begin: up_broken, ..FAR },
+    Fault { name: "upstream 503 now and then", begin: up_faltering, ..FAR },
+    Fault { name: "upstream is slow", begin: up_slow, ..FAR },
+    Fault { name: "upstream cuts layers", layers: LARGE, begin: up_cutting, ..FAR },
+    Fault { name: "and knows no ranges", begin: up_cutting_once, ..FAR },
+    Fault { name: "upstream away, copy here", fed: true, begin: up_away, ..FAR },
+    Fault { name: "upstream hangs, copy here", fed: true, begin: up_hangs, ..FAR },
+    Fault {
+        name: "upstream lacks a layer",
+        begin: up_lacking,
+        outcome: Outcome::Refused,
+        through: Through::Any,
+        ..FAR
+    },
+    Fault {
+        name: "upstream's bytes are wrong",
+        begin: up_lying,
+        outcome: Outcome::Refused,
+        through: Through::Any,
+        ..FAR
+    },
+    Fault { name: "upstream states no sizes", begin: up_sizeless, ..FAR },
+    Fault { name: "upstream redirects", begin: up_redirecting, ..FAR },
+    Fault { name: "upstream's huge manifest", begin: up_huge_manifest, ..FAR },
+];
 
 const MIDDLE: Duration = Duration::from_millis(1200);
 
@@ -275,11 +319,32 @@ acts! {
         let registry = stage.server.registry()?;
         let plain = registry.manifest(&case.repository, "v1").await?;
         let mut document: Value = serde_json::from_slice(&plain.bytes)?;
-        // containerd takes 4.2 MiB at most, podman 4.
-        document["annotations"]["example.com/filler"] = "x".repeat(3 << 20).into();
+        fill_up(&mut document);
         let bytes = Bytes::from(serde_json::to_vec(&document)?);
         registry.put_manifest(&case.repository, "v1", &plain.media_type, bytes).await
     };
+    up_tokens = |stage, case| { stage.upstream.feel(Mood::Tokens(u32::MAX)); Ok(()) };
+    up_short_tokens = |stage, case| { stage.upstream.feel(Mood::Tokens(2)); Ok(()) };
+    up_closed = |stage, case| { stage.upstream.feel(Mood::Closed); Ok(()) };
+    up_busy = |stage, case| { stage.upstream.feel(Mood::Busy); Ok(()) };
+    up_pausing = |stage, case| { stage.upstream.feel(Mood::Pausing); Ok(()) };
+    up_broken = |stage, case| { stage.upstream.feel(Mood::Broken); Ok(()) };
+    up_faltering = |stage, case| { stage.upstream.feel(Mood::Faltering); Ok(()) };
+    up_slow = |stage, case| { stage.upstream.feel(Mood::Slow); Ok(()) };
+    up_cutting = |stage, case| { stage.upstream.feel(Mood::Cutting); Ok(()) };
+    up_cutting_once = |stage, case| { stage.upstream.feel(Mood::CuttingOnce); Ok(()) };
+    up_away = |stage, case| { stage.upstream.port.behave(Manner::Refuse); Ok(()) };
+    up_hangs = |stage, case| { stage.upstream.port.behave(Manner::Stall); Ok(()) };
+    up_lacking = |stage, case| { stage.upstream.feel(Mood::Lacking); Ok(()) };
+    up_lying = |stage, case| { stage.upstream.feel(Mood::Lying); Ok(()) };
+    up_sizeless = |stage, case| { stage.upstream.feel(Mood::Sizeless); Ok(()) };
+    up_redirecting = |stage, case| { stage.upstream.feel(Mood::Redirecting); Ok(()) };
+    up_huge_manifest = |stage, case| stage.upstream.change_manifest(&case.repository, "v1", fill_up);
+}
+
+/// Makes a manifest about as large as they may be: containerd takes 4.2 MiB at most, podman 4.
+fn fill_up(document: &mut Value) {
+    document["annotations"]["example.com/filler"] = "x".repeat(3 << 20).into();
 }
 
 fn kill(agent: &Supervised) -> Result<()> {

@@ -13,7 +13,7 @@ use shoal_oci::Digest;
 use shoal_test_images::{Compression, Image, ImageSpec};
 use tempfile::TempDir;
 
-use super::client::COUNT;
+use super::client::{COUNT, FOREIGN, REGISTRY};
 use super::fault::Fault;
 use crate::cluster::Node;
 use crate::disk::SmallDisk;
@@ -23,7 +23,10 @@ use crate::process::{Process, Program};
 use crate::programs::{self, Place};
 use crate::proxy::{Manner, Proxy};
 use crate::pull::Puller;
+use crate::registry::Registry;
 use crate::supervised::Supervised;
+use crate::upstream::Upstream;
+use crate::wait::wait_for;
 
 /// Room of an agent's cache. It must be so small that filling it up takes no time.
 const DISK_MIB: u32 = 96;
@@ -33,6 +36,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const SLOW: &str = r#"{"download": "3MB/s"}"#;
 /// Bytes after which a pull counts as under way.
 const FLOWING: f64 = 300_000.0;
+/// How long the server may leave an upstream alone that did not answer several times.
+const AWAY_MAX: Duration = Duration::from_secs(70);
 /// When a pull has not begun by then, the fault comes all the same.
 const FLOWING_TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -48,6 +53,8 @@ pub struct Stage {
     pub registry: Proxy,
     /// In front of its tracker, for the agents.
     pub tracker: Proxy,
+    /// The foreign registry that the server pulls from.
+    pub upstream: Upstream,
     /// Peers that lie, for as long as a fault goes on.
     pub liars: Vec<Liar>,
     /// The agents' disks.
@@ -61,6 +68,8 @@ pub struct Stage {
 /// One fault's image.
 #[derive(Debug)]
 pub struct Case {
+    /// In whose name it is pulled.
+    pub registry: &'static str,
     /// `team/fault-7:v1`.
     pub reference: String,
     /// `team/fault-7`.
@@ -76,7 +85,13 @@ impl Stage {
     pub async fn start() -> Result<Self> {
         let bin_dir = programs::bin_dir()?;
         let directory = tempfile::Builder::new().prefix("shoal-matrix-").tempdir()?;
-        let server = Node::server(&bin_dir, Place::loopback(directory.path().join("server")))?;
+        let upstream = Upstream::start().await?;
+        let foreign = format!(
+            "[{{registry: {FOREIGN}, endpoint: 'http://{}', plain_http: true, proxy: none, freshness: [{{valid_for: 0s}}]}}]",
+            upstream.port.addr
+        );
+        let place = Place::loopback(directory.path().join("server")).with("upstreams", &foreign);
+        let server = Node::server(&bin_dir, place)?;
         let feeder = Node::agent(&bin_dir, Place::loopback(directory.path().join("feeder")), &server)?;
         let registry = Proxy::start(server.listener("registry")?).await?;
         let tracker = Proxy::start(server.listener("tracker")?).await?;
@@ -104,6 +119,7 @@ impl Stage {
             server,
             registry,
             tracker,
+            upstream,
             liars,
             disks,
             brake,
@@ -122,37 +138,58 @@ impl Stage {
     pub async fn prepare(&mut self, fault: &Fault) -> Result<Case> {
         self.images += 1;
         let number = self.images;
+        let registry = if fault.foreign { FOREIGN } else { REGISTRY };
         let repository = format!("team/fault-{number}");
-        let image = self.made(&repository, fault.layers, 1000 + number as u64).await?;
+        let image = self.made(registry, &repository, fault.layers, 1000 + number as u64).await?;
         let mut layers: Vec<_> =
             image.platforms[0].layers.iter().map(|layer| (layer.digest, layer.size)).collect();
         layers.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
-        let quiet = std::sync::Arc::new(|_| {});
-        if fault.fed {
-            Puller::new(self.feeder.registry()?, quiet.clone()).pull(&repository, "v1").await?;
+        if fault.foreign {
+            self.reach_upstream(&repository).await?;
         }
-        for agent in self.agents.iter().filter(|_| fault.cached) {
-            let registry =
-                crate::registry::Registry::new(agent.mirror).for_namespace(super::client::REGISTRY);
-            Puller::new(registry, quiet.clone()).pull(&repository, "v1").await?;
+        let fed = fault.fed.then(|| self.feeder.listener("registry")).transpose()?;
+        let cached = self.agents.iter().filter(|_| fault.cached).map(|agent| agent.mirror);
+        for mirror in fed.into_iter().chain(cached) {
+            let mirror = Registry::new(mirror).for_namespace(registry);
+            Puller::new(mirror, std::sync::Arc::new(|_| {})).pull(&repository, "v1").await?;
         }
         self.limit(if fault.slow { SLOW } else { "{}" }).await?;
         let size = layers.iter().map(|(_, size)| size).sum();
-        Ok(Case { reference: format!("{repository}:v1"), repository, size, layers })
+        Ok(Case { registry, reference: format!("{repository}:v1"), repository, size, layers })
+    }
+
+    /// Waits until the server asks the upstream again, which it leaves alone for a while when that was away. Asks for a tag of `repository`
+    /// that there is not, so that it gets nothing of it.
+    async fn reach_upstream(&self, repository: &str) -> Result<()> {
+        let url = format!(
+            "http://{}/v2/{repository}/manifests/none?ns={FOREIGN}",
+            self.server.listener("registry")?
+        );
+        let asked = wait_for(AWAY_MAX, || async {
+            let request = http::Request::get(&url).body(Body::empty()).ok()?;
+            let answer = self.http.send(request, TIMEOUT).await.ok()?;
+            let said = answer.headers().get("shoal-freshness")?;
+            (said == "not-found").then_some(())
+        });
+        asked.await.context("the server does not ask the upstream any more")
     }
 
     /// Pushes an image of layers of these sizes, whose bytes depend on `seed`; its reference.
     pub async fn push(&self, repository: &str, layers: &[u64], seed: u64) -> Result<String> {
-        self.made(repository, layers, seed).await?;
+        self.made(REGISTRY, repository, layers, seed).await?;
         Ok(format!("{repository}:v1"))
     }
 
-    async fn made(&self, repository: &str, layers: &[u64], seed: u64) -> Result<Image> {
+    async fn made(&self, registry: &str, repository: &str, layers: &[u64], seed: u64) -> Result<Image> {
         let at = self.directory.path().join(format!("image-{seed}"));
         let mut spec = ImageSpec::new(layers.to_vec(), seed);
         spec.compression = Compression::None;
         let (layout, image) = fixture::made(&at, &spec)?;
-        self.server.registry()?.push(repository, "v1", &layout, &image, &|_| {}).await?;
+        if registry == FOREIGN {
+            self.upstream.add(repository, "v1", &layout, &image)?;
+        } else {
+            self.server.registry()?.push(repository, "v1", &layout, &image, &|_| {}).await?;
+        }
         fs::remove_dir_all(&at)?;
         Ok(image)
     }
@@ -208,6 +245,7 @@ impl Stage {
         self.liars.clear();
         self.registry.behave(Manner::Pass);
         self.tracker.behave(Manner::Pass);
+        self.upstream.recover();
         for agent in &self.agents {
             agent.bring_back()?;
         }

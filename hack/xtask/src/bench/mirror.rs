@@ -31,6 +31,13 @@ const IDLE_MIB_MAX: f64 = 32.0;
 const BUSY_MIB_MAX: f64 = 96.0;
 /// Of one processor.
 const IDLE_CPU_MAX: f64 = 0.01;
+/// Of the bytes that a client wants who asks for ranges without an end and hangs up when it has enough.
+const OVER_SEND_MAX: f64 = 1.2;
+/// How containerd is set to fetch a layer in parallel: the length of a chunk, and how many at once.
+const CHUNK_LEN: u64 = 1 << 20;
+const LANES: u64 = 4;
+/// As much of the layer as is fetched so.
+const RANGES_SIZE_MAX: u64 = 64 << 20;
 /// Pulls at once.
 const PULLS: usize = 16;
 /// How often memory is read under load.
@@ -80,14 +87,16 @@ async fn measure(arguments: &Arguments, programs: &Path) -> Result<Vec<Measureme
     let registry = cluster.server.registry()?;
     let cached = Blob::push(&registry, REPOSITORY, 1, warm).await?;
     stock::push_tag(&registry, REPOSITORY, &cached).await?;
+    complain("heads …");
+    all.push(tokio::task::block_in_place(|| head_latency(&cluster, heads))?);
+    complain("open ranges …");
+    all.push(over_send(&cluster, &cached).await?);
     let mut others = Vec::new();
     for seed in 0..PULLS as u64 {
         others.push(Blob::push(&registry, REPOSITORY, 100 + seed, size).await?);
     }
     complain("pulls at once …");
     all.extend(tokio::task::block_in_place(|| pulls(&cluster, &others))?);
-    complain("heads …");
-    all.push(tokio::task::block_in_place(|| head_latency(&cluster, heads))?);
     complain("beside nginx …");
     all.extend(tokio::task::block_in_place(|| beside_nginx(&cluster, &cached, rounds))?);
     Ok(all)
@@ -150,6 +159,33 @@ fn head_latency(cluster: &Cluster, count: usize) -> Result<Measurement> {
     let p50 = percentile(&times_ms, 50);
     let p99 = Measurement::new("mirror_tag_head_p99", percentile(&times_ms, 99), "ms");
     Ok(p99.at_most(HEAD_P99_MS_MAX).note(&format!("p50 {p50:.3} ms")))
+}
+
+/// What the agent hands to connections for each byte that a client wants who fetches a cached layer in parallel, by ranges without an end.
+async fn over_send(cluster: &Cluster, blob: &Blob) -> Result<Measurement> {
+    let (address, path) = (cluster.agents[0].listener("registry")?, blob.path(REPOSITORY));
+    Client::connect(address)?.pull(&path, blob.size)?;
+    let before = cluster.agents[0].metrics().await?.sent_to_clients();
+    let wanted = blob.size.min(RANGES_SIZE_MAX);
+    tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| -> Result<()> {
+            let lane = |lane: u64| {
+                let path = &path;
+                move || -> Result<()> {
+                    for from in (lane * CHUNK_LEN..wanted).step_by((CHUNK_LEN * LANES) as usize) {
+                        Client::connect(address)?.open_range(path, from, CHUNK_LEN.min(wanted - from))?;
+                    }
+                    Ok(())
+                }
+            };
+            let lanes: Vec<_> = (0..LANES).map(|number| scope.spawn(lane(number))).collect();
+            lanes
+                .into_iter()
+                .try_for_each(|lane| lane.join().map_err(|_| anyhow::anyhow!("a lane panicked"))?)
+        })
+    })?;
+    let sent = cluster.agents[0].metrics().await?.sent_to_clients() - before;
+    Ok(Measurement::new("mirror_over_send", sent / wanted as f64, "of wanted").at_most(OVER_SEND_MAX))
 }
 
 /// A cached blob from the agent and the same file from nginx, in turns.

@@ -45,6 +45,16 @@ fn flip(directory: &Path, size: u64, offset: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_pieces_come_back_from_an_agent_and_only_they() {
+    mended(|directory, size| flip(directory, size, 400_000)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_whose_file_is_gone_comes_back_from_an_agent() {
+    mended(|directory, size| std::fs::remove_file(file_of_size(directory, size).unwrap()).unwrap()).await;
+}
+
+/// Does `harm` to the origin's file of a blob, and has it mended.
+async fn mended(harm: fn(&Path, u64)) {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let content: Vec<u8> = (0..700_001_u32).map(|n| (n ^ (n >> 8)) as u8).collect();
     let digest = Digest::sha256(&content);
@@ -52,7 +62,7 @@ async fn bad_pieces_come_back_from_an_agent_and_only_they() {
     let (cache, _) = Store::open(theirs.path(), Options::cache(1 << 30)).unwrap();
     store.put(&digest, &content).unwrap();
     cache.put(&digest, &content).unwrap();
-    flip(ours.path(), content.len() as u64, 400_000);
+    harm(ours.path(), content.len() as u64);
 
     let (peer_listener, addr) = listener().await;
     let agent_id = PeerId([2; 20]);
@@ -64,7 +74,6 @@ async fn bad_pieces_come_back_from_an_agent_and_only_they() {
     let origin = Origin::start(listener().await.0, options, store.clone(), metrics);
 
     assert!(!origin.mend(&digest, Vec::new()).await.unwrap(), "nobody to ask, nothing touched");
-    assert_eq!(store.stat(&digest).unwrap(), Some(content.len() as u64));
     let holder = PeerInfo { id: agent_id, addr, complete: true, owner: false, zone: Zone::UNKNOWN };
     assert!(origin.mend(&digest, vec![holder]).await.unwrap());
     let blob = origin.blob(&digest).await.unwrap().expect("the blob is whole again");

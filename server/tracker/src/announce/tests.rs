@@ -105,6 +105,55 @@ fn agents(reply: &AnnounceReply) -> Vec<u8> {
 
 use AnnounceEvent::{Completed, Periodic, Started, Stopped};
 
+/// Owners that have lost [`BLOB`].
+#[derive(Default)]
+struct Losers(Mutex<Vec<PeerInfo>>);
+
+#[async_trait]
+impl MetainfoSource for Losers {
+    async fn size(&self, _: &Digest) -> Result<Option<u64>, SourceError> {
+        Ok(None)
+    }
+
+    async fn metainfo(&self, _: &Digest) -> Result<Option<Metainfo>, SourceError> {
+        Ok(None)
+    }
+
+    async fn content(&self, _: &Digest, _: u64) -> Result<Option<Bytes>, SourceError> {
+        Ok(None)
+    }
+
+    async fn lost(&self, digest: &Digest) -> Result<Option<Metainfo>, SourceError> {
+        Ok((*digest == Digest::sha256(BLOB)).then(|| Metainfo::of(*digest, BLOB)))
+    }
+
+    fn bring_back(&self, _: &Digest, holders: Vec<PeerInfo>) {
+        self.0.lock().unwrap().extend(holders);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_owners_have_lost_is_had_from_agents_that_have_it() {
+    let (losers, now) = (Arc::new(Losers::default()), Instant::now());
+    let options = TrackerOptions::with_seed(1);
+    let tracker =
+        Tracker::new(owners(), losers.clone(), Arc::new(EverybodyMay), TrackerMetrics::default(), options);
+    let wanted = || item(Started, false, true);
+    let early = ask(&tracker, 1, wanted(), now).await.unwrap_err();
+    assert_eq!(early.code, ItemErrorCode::Unavailable, "who has it may not have said so yet");
+    ask(&tracker, 2, item(Completed, true, false), now).await.unwrap();
+    let reply = ask(&tracker, 1, wanted(), now).await.unwrap();
+    assert_eq!(reply.metainfo.as_ref().map(Metainfo::size), Some(BLOB.len() as u64));
+    assert_eq!((agents(&reply), reply.web_seeds.len()), (vec![2], 0));
+    assert!(reply.peers.iter().all(|peer| !peer.owner), "owners that have lost it are of no use");
+    assert_eq!(losers.0.lock().unwrap().iter().map(|peer| peer.id.0[0]).collect::<Vec<_>>(), [2]);
+    ask(&tracker, 2, item(Stopped, true, false), now).await.unwrap();
+    ask(&tracker, 1, item(Stopped, false, false), now).await.unwrap();
+    tokio::time::advance(REUNION).await;
+    let late = ask(&tracker, 1, wanted(), Instant::now()).await.unwrap_err();
+    assert_eq!(late.code, ItemErrorCode::NotFound);
+}
+
 #[tokio::test]
 async fn one_answer_has_metainfo_owner_web_seed_and_peers() {
     let (tracker, now) = (tracker(&FakeSource::with(&[BLOB])), Instant::now());

@@ -34,6 +34,18 @@ impl Client {
         Ok(())
     }
 
+    /// Asks for everything from `from` on, reads `len` bytes and hangs up, as containerd does when it fetches a layer in parallel.
+    pub(super) fn open_range(mut self, path: &str, from: u64, len: u64) -> Result<()> {
+        let (_, mut received) = self.ask_with("GET", path, &format!("range: bytes={from}-\r\n"))?;
+        while received < len {
+            let most = usize::try_from(len - received).unwrap_or(BUFFER_LEN).min(BUFFER_LEN);
+            let read = self.stream.read(&mut self.buffer[..most])?;
+            ensure!(read > 0, "{path}: cut after {received} bytes");
+            received += read as u64;
+        }
+        Ok(())
+    }
+
     /// Reads a body of `size` bytes to its end.
     pub(super) fn pull(&mut self, path: &str, size: u64) -> Result<()> {
         let (head, mut received) = self.ask("GET", path)?;
@@ -49,7 +61,15 @@ impl Client {
 
     /// The head of the answer, and how many bytes of the body came with it.
     fn ask(&mut self, method: &str, path: &str) -> Result<(String, u64)> {
-        write!(self.stream, "{method} {path} HTTP/1.1\r\nhost: x\r\nuser-agent: shoal-bench\r\n\r\n")?;
+        self.ask_with(method, path, "")
+    }
+
+    /// The same with more headers, each ended by a line's end.
+    fn ask_with(&mut self, method: &str, path: &str, headers: &str) -> Result<(String, u64)> {
+        write!(
+            self.stream,
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nuser-agent: shoal-bench\r\n{headers}\r\n"
+        )?;
         let mut len = 0;
         loop {
             ensure!(len < HEAD_LEN_MAX, "{path}: a head without an end");
@@ -59,7 +79,7 @@ impl Client {
             let end = self.buffer[..len].windows(4).position(|bytes| bytes == b"\r\n\r\n");
             let Some(end) = end else { continue };
             let head = std::str::from_utf8(&self.buffer[..end + 2]).context("a head that is no text")?;
-            ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+            ensure!(head.starts_with("HTTP/1.1 20"), "{path}: {head}");
             return Ok((head.to_owned(), (len - end - 4) as u64));
         }
     }
