@@ -24,6 +24,7 @@ const COMING_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a blob that nobody waits for is tried again: a small one of a slow upstream is to be had when all of it has come there.
 const WARM_FOR: Duration = Duration::from_secs(120);
+const WARM_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Repositories known to be copies: far more than a machine pulls from in a day.
 const COPIES_MAX: usize = 1_000;
@@ -108,13 +109,15 @@ impl Through {
             return fetch.warm(digest, repositories, &mut size).await;
         };
         let deadline = Instant::now() + WARM_FOR;
+        let mut pause = COMING_PAUSE;
         loop {
             // Asked each time: what broke off is asked for anew, and what comes is joined.
             let comes = self.bring(copy, digest).await;
             match fetch.warm(digest, std::slice::from_ref(copy), &mut size).await {
                 Err(error) if comes && Instant::now() < deadline => {
                     tracing::debug!(%copy, %digest, %error, "a blob that comes from an upstream is waited for");
-                    tokio::time::sleep(COMING_PAUSE).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(WARM_PAUSE_MAX);
                 }
                 ended => return ended,
             }

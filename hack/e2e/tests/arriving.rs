@@ -17,6 +17,9 @@ const MIB: u64 = 1024 * 1024;
 const REGISTRY: &str = "registry.example.com";
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long agents wait for a first byte where that is not what is tested: the machine may be busy.
+const LONG: &str = "30s";
+
 /// Answers to questions about manifests, tokens and the like, beside the layers.
 const OVERHEAD: usize = 256 * 1024;
 
@@ -46,9 +49,9 @@ impl World {
         Ok(Self { directory, far, valve, near, made })
     }
 
-    fn agent(&self, name: &str) -> Result<Node> {
-        // A fifth of the usual patience, so that the slow is seen to be slow within a test.
-        let place = place(&self.directory, name).with("registry.first_byte_timeout", "2s");
+    /// An agent that waits so long for a first byte.
+    fn agent(&self, name: &str, patience: &str) -> Result<Node> {
+        let place = place(&self.directory, name).with("registry.first_byte_timeout", patience);
         Node::agent(&programs::bin_dir()?, place, &self.near)
     }
 
@@ -78,7 +81,8 @@ fn through(agent: &Node) -> Result<Registry> {
 #[ignore = "e2e: starts servers and agents; run by cargo xtask test --tier e2e"]
 async fn sixteen_cold_agents_cost_the_upstream_one_image() -> Result<()> {
     let mut world = World::start(vec![6 * MIB, 3 * MIB, MIB / 2]).await?;
-    let agents = (0..16).map(|number| world.agent(&format!("agent-{number}"))).collect::<Result<Vec<_>>>()?;
+    let agents =
+        (0..16).map(|number| world.agent(&format!("agent-{number}"), LONG)).collect::<Result<Vec<_>>>()?;
     // Slow enough that every one of them asks while it comes.
     world.valve.drip(MIB as usize / 4, Duration::from_millis(50));
     let mut pulls = JoinSet::new();
@@ -100,7 +104,8 @@ async fn sixteen_cold_agents_cost_the_upstream_one_image() -> Result<()> {
 #[ignore = "e2e: starts servers and agents; run by cargo xtask test --tier e2e"]
 async fn a_blob_that_takes_longer_than_clients_wait_begins_at_once_and_comes_whole() -> Result<()> {
     let world = World::start(vec![3 * MIB]).await?;
-    let (agent, digest) = (world.agent("agent")?, world.largest()?);
+    // Less than usual, so that the slow is seen to be slow within a test.
+    let (agent, digest) = (world.agent("agent", "4s")?, world.largest()?);
     world.valve.let_through(OVERHEAD);
     let registry = through(&agent)?;
     registry.manifest("team/app", fixture::TAG).await?;
@@ -111,7 +116,7 @@ async fn a_blob_that_takes_longer_than_clients_wait_begins_at_once_and_comes_who
     let (mut body, began) = (response.into_body(), Instant::now());
     let first = body.frame_data().await.context("no body")??;
     ensure!(!first.is_empty());
-    tokio::time::sleep(Duration::from_secs(3).saturating_sub(began.elapsed())).await;
+    tokio::time::sleep(Duration::from_secs(6).saturating_sub(began.elapsed())).await;
     world.valve.let_through(4 * MIB as usize);
     let mut all = first.to_vec();
     while let Some(bytes) = body.frame_data().await {
@@ -125,7 +130,7 @@ async fn a_blob_that_takes_longer_than_clients_wait_begins_at_once_and_comes_who
 #[ignore = "e2e: starts servers and agents; run by cargo xtask test --tier e2e"]
 async fn an_image_of_an_upstream_is_preheated_and_pulled_when_everything_else_is_down() -> Result<()> {
     let mut world = World::start(vec![2 * MIB, 200_000, 10_000]).await?;
-    let agent = world.agent("agent")?;
+    let agent = world.agent("agent", LONG)?;
     world.valve.drip(MIB as usize / 4, Duration::from_millis(50));
     let client = shoal_http::Client::default();
     let admin = agent.listener("admin")?;

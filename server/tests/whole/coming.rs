@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use shoal_http::{Body, BodySender, Handler, Limits, Listener, Request, Response, Shutdown};
 use shoal_oci::Digest;
+use shoal_oci::media_type::{OCI_INDEX, OCI_MANIFEST};
 
 use crate::client::{TIMEOUT, content};
 use crate::upstreams::{at, header, through, upstream};
@@ -31,6 +32,10 @@ impl Handler for Far {
             let answer = if second { answer } else { answer.header("link", link) };
             return answer.body(Body::from(tags)).unwrap();
         }
+        if path.ends_with(&format!("/manifests/{}", Digest::sha256(b"signed").to_string().replace(':', "-")))
+        {
+            return answer.header("content-type", OCI_INDEX).body(Body::from(signatures())).unwrap();
+        }
         let given = match *request.method() {
             Method::GET if path.contains("/blobs/") => self.bodies.lock().unwrap().pop(),
             _ => None,
@@ -40,6 +45,16 @@ impl Handler for Far {
             None => answer.status(404).body(Body::empty()).unwrap(),
         }
     }
+}
+
+/// What clients keep under a tag of an upstream that does not know referrers.
+fn signatures() -> String {
+    let entry = |kind: &str| {
+        let digest = Digest::sha256(kind.as_bytes());
+        serde_json::json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": 7, "artifactType": kind})
+    };
+    let entries = [entry("a/signature"), entry("a/bill")];
+    serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).to_string()
 }
 
 async fn far(size: usize, bodies: Vec<Body>) -> (String, Shutdown) {
@@ -132,4 +147,28 @@ async fn tags_are_the_upstreams_page_by_page_and_what_is_remembered_while_it_is_
     let unknown = copy.send(Method::GET, "/tags/list?n=7", "", "").await;
     assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
     near.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn referrers_are_the_upstreams_also_where_it_keeps_them_under_a_tag() {
+    let here = tempfile::tempdir().unwrap();
+    let (url, shutdown) = far(0, Vec::new()).await;
+    let near = through(here.path(), upstream(url)).await;
+    let copy = at(&near, "up.example/team/app");
+    let listed = async |subject: &[u8], query: &str| {
+        let path = format!("/referrers/{}{query}", Digest::sha256(subject));
+        let answer = copy.send(Method::GET, &path, "", "").await;
+        assert_eq!((answer.status(), header(&answer, "shoal-freshness")), (StatusCode::OK, "revalidated"));
+        let applied = header(&answer, "oci-filters-applied").to_owned();
+        let bytes = answer.into_body().collect(1 << 20).await.unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let kinds = index["manifests"].as_array().unwrap().iter();
+        (kinds.map(|entry| entry["artifactType"].as_str().unwrap().to_owned()).collect::<Vec<_>>(), applied)
+    };
+    assert_eq!(listed(b"signed", "").await.0, ["a/signature", "a/bill"]);
+    let filtered = listed(b"signed", "?artifactType=a/bill").await;
+    assert_eq!(filtered, (vec!["a/bill".to_owned()], "artifactType".to_owned()));
+    assert!(listed(b"unsigned", "").await.0.is_empty());
+    near.shutdown().await;
+    shutdown.trigger();
 }
