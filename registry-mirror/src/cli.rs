@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+
+use crate::hosts::HostsCommand;
 
 /// OCI mirror and swarm peer for one machine.
 ///
@@ -11,7 +13,7 @@ use clap::Parser;
 #[command(name = "shoal-agent", version, max_term_width = 110)]
 pub struct Cli {
     /// Configuration file (YAML; `${VAR:-default}` is replaced)
-    #[arg(short, long, value_name = "FILE", env = "SHOAL_CONFIG")]
+    #[arg(short, long, value_name = "FILE", env = "SHOAL_CONFIG", global = true)]
     pub config: Option<PathBuf>,
 
     /// Name or address of the Shoal server, without scheme and port (server.host)
@@ -57,6 +59,17 @@ pub struct Cli {
     /// Check the configuration, and exit
     #[arg(long)]
     pub check_config: bool,
+
+    /// Something else than to run the agent
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does beside running the agent.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Wires this machine's container runtimes to the agent, and takes it back
+    Hosts(HostsCommand),
 }
 
 impl Cli {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use shoal_config::{ByteSize, ConfigError, ConfigErrors, Duration, Secret, Sources};
 use shoal_swarm::Experiment;
 
+use crate::hosts::Hosts;
 use crate::limits::RateSettings;
 use shoal_swarm_types::ZoneName;
 use shoal_telemetry::LogFormat;
@@ -30,6 +31,8 @@ pub struct Config {
     pub cache: Cache,
     /// Registry names that the cluster answers for. Empty: every name.
     pub namespaces: Vec<Namespace>,
+    /// Which pulls of this machine's runtimes go through the agent.
+    pub hosts: Hosts,
     /// Shared by the members of one cluster; peers with another key are refused. Unset: no key.
     pub cluster_key: Option<Secret>,
     /// The certificate by which the members of one cluster know each other. Unset: plain connections.
@@ -258,6 +261,9 @@ impl Config {
             errors
                 .iter()
                 .for_each(|error| add("namespaces", error.to_string(), "see docs/operations/clients.md"));
+        }
+        for name in self.hosts.bad_names() {
+            add("hosts.registries", format!("`{name}` is no registry"), "write it as host or host:port");
         }
         self.server.problems(&mut add);
         if self.cache.directory.as_os_str().is_empty() {

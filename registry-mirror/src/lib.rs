@@ -17,6 +17,7 @@ pub mod faces;
 pub mod fetch;
 mod gate;
 mod hedge;
+pub mod hosts;
 pub mod image;
 pub mod leads;
 pub mod limits;

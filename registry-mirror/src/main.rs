@@ -5,15 +5,19 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use shoal_agent::app::App;
-use shoal_agent::cli::Cli;
+use shoal_agent::cli::{Cli, Command};
 use shoal_agent::config::{self, Config};
 use shoal_agent::faces::Inherited;
+use shoal_agent::hosts::{self, HostsCommand, Verb};
 use shoal_agent::notify::Manager;
 use shoal_agent::{reload, signals};
 use shoal_http::Shutdown;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Hosts(command)) = &cli.command {
+        return wire(&cli, command);
+    }
     match start(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -36,6 +40,24 @@ fn start(cli: &Cli) -> Result<()> {
         tracing::warn!(%error, "the limit on open files cannot be raised");
     }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(cli, &config))
+}
+
+/// Status 1 when there is something to do or to complain about; 2 when `diff` cannot say.
+fn wire(cli: &Cli, command: &HostsCommand) -> ExitCode {
+    let answer = config::load(cli).map_err(anyhow::Error::from).and_then(|config| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let answer = runtime.block_on(hosts::run(&config, command))?;
+        print(&answer.text)?;
+        Ok(answer.is_good)
+    });
+    match answer {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            report(&error);
+            ExitCode::from(if matches!(command.verb, Verb::Diff(_)) { 2 } else { 1 })
+        }
+    }
 }
 
 async fn serve(cli: &Cli, config: &Config) -> Result<()> {
