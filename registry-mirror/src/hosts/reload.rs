@@ -33,7 +33,8 @@ pub(super) async fn reload(disk: &Disk, changes: &[Change], may_restart: bool) -
     if let Some(daemon) = changes.iter().find(|change| change.path.ends_with("daemon.json")) {
         match hang_up(Path::new(DOCKER_PID), "dockerd") {
             Some(why) => notes.push(Note { runtime: Runtime::Docker, note: why }),
-            None => wait_for_docker(disk, daemon).await,
+            None if Path::new(DOCKER_PID).exists() => notes.extend(wait_for_docker(disk, daemon).await),
+            None => {}
         }
     }
     if changes.iter().any(|change| change.runtime == Runtime::Podman) {
@@ -52,21 +53,29 @@ pub(super) async fn reload(disk: &Disk, changes: &[Change], may_restart: bool) -
 }
 
 /// Waits until Docker has the mirrors of its file. It reads them some time after the signal, and a proof must not come before that.
-async fn wait_for_docker(disk: &Disk, daemon: &Change) {
+///
+/// A key that is no longer in the file changes nothing in a Docker that runs (measured with 20.10), so that is only said.
+async fn wait_for_docker(disk: &Disk, daemon: &Change) -> Option<Note> {
     let bytes = daemon.target.as_ref().map(|target| target.bytes.as_slice()).unwrap_or(b"{}");
     let file: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let wanted = mirrors(file.get("registry-mirrors"));
+    let Some(wanted) = file.get("registry-mirrors").map(|list| mirrors(Some(list))) else {
+        let note = "Docker asks its former mirrors first until it is restarted: none are in its file any more, which it does not take for none";
+        return Some(Note { runtime: Runtime::Docker, note: note.to_owned() });
+    };
     let deadline = Instant::now() + TAKEN_TIMEOUT;
     let words = ["info", "--format", "{{json .RegistryConfig.Mirrors}}"];
     while Instant::now() < deadline {
-        let Some(ended) = run(disk.root(), "docker", &words, TAKEN_TIMEOUT).await else { return };
+        let ended = run(disk.root(), "docker", &words, TAKEN_TIMEOUT).await?;
         let known: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
         // A daemon that does not run takes them at its start.
         if !ended.is_success || mirrors(Some(&known)) == wanted {
-            return;
+            return None;
         }
         tokio::time::sleep(LOOK).await;
     }
+    let note =
+        "Docker was told, and does not have the mirrors of its file yet: look at its log, or restart it";
+    Some(Note { runtime: Runtime::Docker, note: note.to_owned() })
 }
 
 /// The URLs, as Docker compares them.
