@@ -105,9 +105,7 @@ impl App {
         let swarm_metrics = SwarmMetrics::register(&metrics);
         let words: Arc<dyn Announcer> = Arc::new(announcer.clone());
         let swarm = Swarm::start(peer, options, store.clone(), words, web, swarm_metrics);
-        for digest in store.digests() {
-            swarm.seed(digest);
-        }
+        store.digests().into_iter().for_each(|digest| swarm.seed(digest));
         let resolver = resolver(config, &clients.registry, leads)?;
         let fetch = Fetch::new(swarm.clone(), store.clone(), ways, config.registry.first_byte_timeout.0);
         let journal = Journal::default();
