@@ -27,6 +27,7 @@ const SOAK: &[&str] = &[
     "registry hangs",
     "registry answers 500",
     "server freezes for 3 s",
+    "nobody has it",
     "agent frozen before",
     "cached layer gone",
     "upstream hangs, copy here",

@@ -243,7 +243,12 @@ async fn requests_that_make_no_sense_are_refused() {
     ] {
         assert_eq!(tracker.announce(&request, &home, now).await, Err(why));
     }
-    assert_eq!(tracker.announce(&good, &home, now).await, Ok(AnnounceResponse::default()));
+    let answer = tracker.announce(&good, &home, now).await.unwrap();
+    assert!(answer.items.is_empty() && answer.grant_keys.is_empty(), "{answer:?}");
+    assert!(
+        answer.epoch != 0 && answer.look_ms >= 5_000,
+        "it says that it lives, and when to look again: {answer:?}"
+    );
 }
 
 #[tokio::test]
