@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let started = Instant::now();
         say(format_args!("\n=== tier {} ===", tier.name()));
         let counts = if missing.is_empty() {
-            outcome::run(&plan)?
+            outcome::run(&plan, tier.meets_the_world())?
         } else {
             complain(format_args!("SKIPPED: tier {} needs {}", tier.name(), missing.join(", ")));
             Counts { skipped: outcome::count(&plan)?, ..Counts::default() }
@@ -104,9 +104,11 @@ fn conclude(reports: &[Report], strict: bool) -> Result<()> {
     table.set_header(["tier", "passed", "failed", "skipped", "seconds", ""]);
     let mut total = Counts::default();
     for report in reports {
-        let Counts { passed, failed, skipped, broken } = report.counts;
+        let Counts { passed, failed, skipped, broken, unsteady } = report.counts;
         let remark = if broken > 0 {
             format!("{broken} test programs did not build or crashed")
+        } else if unsteady > 0 {
+            format!("UNSTEADY: {unsteady} passed only when run again")
         } else if report.missing.is_empty() {
             String::new()
         } else {
@@ -132,7 +134,10 @@ fn conclude(reports: &[Report], strict: bool) -> Result<()> {
     say(format_args!("\n{table}"));
     // A test program that crashed has failed at least once, whatever it managed to say.
     let failed = total.failed.max(usize::from(total.broken > 0));
-    say(format_args!("{} passed, {failed} failed, {} skipped", total.passed, total.skipped));
+    say(format_args!(
+        "{} passed ({} unsteady), {failed} failed, {} skipped",
+        total.passed, total.unsteady, total.skipped
+    ));
     if failed > 0 {
         bail!("tests failed");
     }

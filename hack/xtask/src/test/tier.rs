@@ -52,6 +52,11 @@ impl Tier {
         matches!(self, Self::E2e)
     }
 
+    /// Whether its tests meet programs of others and real time, so that the few that fail may be run once more.
+    pub(super) const fn meets_the_world(self) -> bool {
+        matches!(self, Self::Contract | Self::Privileged | Self::E2e)
+    }
+
     /// The calls of cargo that run it. `harness` words follow `--`.
     pub(super) fn plan(self, metadata: &Metadata, filter: Option<&str>, bin_dir: Option<&Path>) -> Vec<Call> {
         let filter = filter.map(str::to_owned);
@@ -124,6 +129,15 @@ impl Call {
         let mut command = workspace::cargo();
         command.args(["test", "--no-fail-fast"]).args(&self.words).args(&self.filter);
         command.arg("--").args(&self.harness).args(more);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// The same for some tests only, by their whole names.
+    pub(super) fn command_of(&self, names: &[String]) -> Command {
+        let mut command = workspace::cargo();
+        command.args(["test", "--no-fail-fast"]).args(&self.words);
+        command.arg("--").args(&self.harness).arg("--exact").args(names);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
