@@ -8,6 +8,7 @@ mod client;
 mod nginx;
 mod stock;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -169,16 +170,9 @@ async fn over_send(cluster: &Cluster, blob: &Blob) -> Result<Measurement> {
     let wanted = blob.size.min(RANGES_SIZE_MAX);
     tokio::task::block_in_place(|| {
         std::thread::scope(|scope| -> Result<()> {
-            let lane = |lane: u64| {
-                let path = &path;
-                move || -> Result<()> {
-                    for from in (lane * CHUNK_LEN..wanted).step_by((CHUNK_LEN * LANES) as usize) {
-                        Client::connect(address)?.open_range(path, from, CHUNK_LEN.min(wanted - from))?;
-                    }
-                    Ok(())
-                }
-            };
-            let lanes: Vec<_> = (0..LANES).map(|number| scope.spawn(lane(number))).collect();
+            let path = &path;
+            let spawn = |lane| scope.spawn(move || take_lane(address, path, lane, wanted));
+            let lanes: Vec<_> = (0..LANES).map(spawn).collect();
             lanes
                 .into_iter()
                 .try_for_each(|lane| lane.join().map_err(|_| anyhow::anyhow!("a lane panicked"))?)
@@ -186,6 +180,14 @@ async fn over_send(cluster: &Cluster, blob: &Blob) -> Result<Measurement> {
     })?;
     let sent = cluster.agents[0].metrics().await?.sent_to_clients() - before;
     Ok(Measurement::new("mirror_over_send", sent / wanted as f64, "of wanted").at_most(OVER_SEND_MAX))
+}
+
+/// Every so many chunks of a blob, one after the other, each by a range without an end that is given up when the chunk is there.
+fn take_lane(address: SocketAddr, path: &str, lane: u64, wanted: u64) -> Result<()> {
+    for from in (lane * CHUNK_LEN..wanted).step_by((CHUNK_LEN * LANES) as usize) {
+        Client::connect(address)?.open_range(path, from, CHUNK_LEN.min(wanted - from))?;
+    }
+    Ok(())
 }
 
 /// A cached blob from the agent and the same file from nginx, in turns.
