@@ -5,7 +5,7 @@
 //! nothing of a wrong one stays. Non-goal: to know where a body comes from, or whether whoever asks may have it.
 //!
 //! A body is read by a task of its own, so it does not end with the request that brought it: others wait for the same bytes. The price:
-//! what nobody wants any more is read to its end all the same. What has come of a body that broke is kept for [`RESUME_MAX`]: the next body
+//! what nobody wants any more is read to its end all the same. What has come of a body that broke is kept for `RESUME_MAX`: the next body
 //! goes on from there.
 
 pub(crate) mod arrival;
