@@ -12,14 +12,19 @@ const XTASK_VARIABLE: &str = "SHOAL_XTASK";
 
 /// Runs a bench in its smallest form. Returns its measurements.
 fn smoke(bench: &str) -> Result<Vec<serde_json::Value>> {
+    let list = measured(&[bench, "--smoke"])?;
+    ensure!(list.iter().any(|found| found["holds"].is_boolean()), "no bar: {list:?}");
+    Ok(list)
+}
+
+/// Runs a bench with these words. Returns its measurements.
+fn measured(words: &[&str]) -> Result<Vec<serde_json::Value>> {
     let xtask = std::env::var_os(XTASK_VARIABLE).map(PathBuf::from);
     let xtask =
         xtask.with_context(|| format!("{XTASK_VARIABLE} is not set: run cargo xtask test --tier e2e"))?;
-    let program = Program::new(xtask).args(["bench", bench, "--smoke", "--output", "json"]);
+    let program = Program::new(xtask).arg("bench").args(words).args(["--output", "json"]);
     let words = tool::run(program.env(BIN_DIR_VARIABLE, programs::bin_dir()?))?;
-    let list: Vec<serde_json::Value> = serde_json::from_str(&words).with_context(|| words.clone())?;
-    ensure!(list.iter().any(|found| found["holds"].is_boolean()), "no bar: {words}");
-    Ok(list)
+    serde_json::from_str(&words).with_context(|| words.clone())
 }
 
 fn value(list: &[serde_json::Value], name: &str) -> Result<f64> {
@@ -46,6 +51,24 @@ fn bench_mirror_measures_in_its_smallest_form_and_writes_json() -> Result<()> {
     for name in ["idle_rss", "busy_rss_peak", "tag_head_p99", "warm_pull"] {
         let found = value(&list, &format!("mirror_{name}"))?;
         ensure!(found > 0.0 && found.is_finite(), "{name} is {found}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "e2e: makes network namespaces, needs root; run by cargo xtask test --tier e2e"]
+fn bench_swarm_takes_each_mechanism_away() -> Result<()> {
+    for mechanism in ["uncoordinated", "random-neighbour", "small-window", "large-window"] {
+        let few = ["--agents", "2", "--size", "2MiB", "--runs", "1", "--alone"];
+        let words = [&["swarm", "--ablate", mechanism][..], &few].concat();
+        let list = measured(&words)?;
+        let ended = list
+            .iter()
+            .find(|found| found["name"].as_str().is_some_and(|name| name.ends_with("shoal_completion_max")));
+        ensure!(
+            ended.is_some_and(|found| found["value"].as_f64() > Some(0.5)),
+            "without {mechanism}: {list:?}"
+        );
     }
     Ok(())
 }

@@ -103,10 +103,10 @@ enum Ablation {
 impl Ablation {
     fn setting(self) -> (String, String) {
         let (path, value) = match self {
-            Self::Uncoordinated => ("experiment.distinct", "false"),
-            Self::RandomNeighbour => ("experiment.least_loaded", "false"),
-            Self::SmallWindow => ("experiment.window_max_bytes", "65536"),
-            Self::LargeWindow => ("experiment.window_start_bytes", "1048576"),
+            Self::Uncoordinated => ("swarm.experiment.distinct", "false"),
+            Self::RandomNeighbour => ("swarm.experiment.least_loaded", "false"),
+            Self::SmallWindow => ("swarm.experiment.window_max_bytes", "65536"),
+            Self::LargeWindow => ("swarm.experiment.window_start_bytes", "1048576"),
         };
         (path.to_owned(), value.to_owned())
     }
