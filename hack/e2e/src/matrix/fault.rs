@@ -90,6 +90,8 @@ const SMALL: &[u64] = &[1200 * KIB, 300 * KIB, 20 * KIB];
 const LARGE: &[u64] = &[6000 * KIB, 200 * KIB];
 /// Far beyond what a healthy pull takes here, on a busy machine.
 const USUAL: Duration = Duration::from_secs(30);
+/// Docker gives up a body that is cut each time.
+const GIVEN_UP: Duration = Duration::from_secs(75);
 /// A frozen agent is noticed, killed and started again within this time.
 const FROZEN: Duration = Duration::from_secs(35);
 
@@ -256,6 +258,8 @@ pub const UPSTREAMS: &[Fault] = &[
         name: "upstream's bytes are wrong",
         begin: up_lying,
         outcome: Outcome::Refused,
+        // The body is cut before its last piece, and Docker asks for the rest again 5, 10 and 15 s later before it gives up.
+        limit: GIVEN_UP,
         through: Through::Any,
         ..FAR
     },
