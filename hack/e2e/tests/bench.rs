@@ -64,7 +64,7 @@ fn bench_swarm_takes_each_mechanism_away() -> Result<()> {
         let list = measured(&words)?;
         let ended = list
             .iter()
-            .find(|found| found["name"].as_str().is_some_and(|name| name.ends_with("shoal_completion_max")));
+            .find(|found| found["name"].as_str().is_some_and(|name| name.ends_with("_completion_max")));
         ensure!(
             ended.is_some_and(|found| found["value"].as_f64() > Some(0.5)),
             "without {mechanism}: {list:?}"
