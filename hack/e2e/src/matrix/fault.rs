@@ -91,7 +91,7 @@ const LARGE: &[u64] = &[6000 * KIB, 200 * KIB];
 /// Far beyond what a healthy pull takes here, on a busy machine.
 const USUAL: Duration = Duration::from_secs(30);
 /// Docker gives up a body that is cut each time.
-const GIVEN_UP: Duration = Duration::from_secs(75);
+const GIVEN_UP: Duration = Duration::from_secs(120);
 /// A frozen agent is noticed, killed and started again within this time.
 const FROZEN: Duration = Duration::from_secs(35);
 
@@ -258,7 +258,7 @@ pub const UPSTREAMS: &[Fault] = &[
         name: "upstream's bytes are wrong",
         begin: up_lying,
         outcome: Outcome::Refused,
-        // The body is cut before its last piece, and Docker asks for the rest again 5, 10 and 15 s later before it gives up.
+        // The body is cut before its last piece, and Docker asks again 5, 10, 15, 20 and 25 s later before it gives up.
         limit: GIVEN_UP,
         through: Through::Any,
         ..FAR
